@@ -1,0 +1,296 @@
+"""Neural-network potentials: loading a SevenNet model once per process, and evaluating structures in batches.
+
+SevenNet: Park, Kim, Hwang, Han, J. Chem. Theory Comput. 2024, 20, 4857 (doi:10.1021/acs.jctc.4c00190).
+torch and sevenn are imported on first use, so this module is cheap to import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.core import Structure
+
+if TYPE_CHECKING:
+    import torch
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+# The checkpoints inside the sevenn 0.13 wheel: folder and file below sevenn/pretrained_potentials.
+SHIPPED = {
+    "7net-0": "SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",
+    "7net-0_22may2024": "SevenNet_0__22May2024/checkpoint_sevennet_0.pth",
+    "7net-l3i5": "SevenNet_l3i5/checkpoint_l3i5.pth",
+    "7net-mf-0": "SevenNet_MF_0/checkpoint_sevennet_mf_0.pth",
+}
+# A multi-fidelity model needs a modal; the Materials Project's PBE is what the reference hull speaks.
+DEFAULT_MODAL = "PBE"
+# Larger batches fall out of the processor's cache and are slower per atom (measured on one core).
+ATOMS_PER_BATCH = 64
+
+
+class UnsupportedElementError(ValueError):
+    """A structure holds elements the potential was not trained on."""
+
+    def __init__(self, elements: Sequence[str], potential: str, formula: str) -> None:
+        self.elements = tuple(elements)
+        super().__init__(
+            f"{formula}: the potential {potential} does not know {', '.join(elements)}; "
+            "leave these elements out of the space or choose another potential"
+        )
+
+
+class UntrustedPotentialError(ValueError):
+    """A checkpoint file without the matching sha256: loading it would run the code it contains."""
+
+
+@dataclass(frozen=True)
+class PotentialEvaluation:
+    """What one pass over a list of structures gave, in the order of the list.
+
+    energies_per_atom: [n], eV/atom, uncorrected. features: [n, 2 * layers * channels] (1280 for SevenNet-0): mean,
+    then population standard deviation over the atoms, of the scalar channels after each equivariant gate.
+    """
+
+    energies_per_atom: NDArray[np.float64]
+    features: NDArray[np.float32] | None = None
+
+
+class Potential:
+    """A loaded SevenNet model. Make one with `load_potential`; it is not safe to share between threads."""
+
+    def __init__(self, name: str, version: str, model: Any, energy_model: Any, modal: str | None, device: str) -> None:
+        self.name = name
+        self.version = version
+        self.modal = modal
+        self.device = device
+        self._model = model
+        self._energy_model = energy_model
+        self._gates = [key for key in energy_model._modules if key.endswith("_equivariant_gate")]
+        self.elements: frozenset[str] = _symbols(model.type_map)
+
+    def __repr__(self) -> str:
+        return f"Potential({self.name!r}, version={self.version!r})"
+
+    def calculator(self) -> Calculator:
+        """A new ASE calculator (energy, forces, stress) on this model's weights."""
+        from sevenn.calculator import SevenNetCalculator
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No tensor product accelerator")
+            calculator: Calculator = SevenNetCalculator(
+                self._model, file_type="model_instance", device=self.device, modal=self.modal
+            )
+        return calculator
+
+    def check_elements(self, structure: Structure) -> None:
+        """Raises UnsupportedElementError where the structure holds an element outside the training set."""
+        unknown = sorted({element.symbol for element in structure.composition.elements} - self.elements)
+        if unknown:
+            raise UnsupportedElementError(unknown, self.name, structure.composition.reduced_formula)
+
+    def evaluate(
+        self,
+        structures: Sequence[Structure],
+        features: bool = False,
+        max_atoms_per_batch: int = ATOMS_PER_BATCH,
+    ) -> PotentialEvaluation:
+        """Energies (eV/atom) and, if asked, features of ordered structures, without forces.
+
+        A batch holds at most max_atoms_per_batch atoms, or one structure that is larger; the batching does not
+        change the values. Raises UnsupportedElementError, and ValueError for a structure with partial occupancies.
+        """
+        for structure in structures:
+            self.check_elements(structure)
+            if not structure.is_ordered:
+                raise ValueError(f"{structure.formula}: partial occupancies have no energy; order the structure first")
+        batches = list(_batches(structures, max_atoms_per_batch))
+        results = [self._evaluate_batch(batch, features) for batch in batches]
+        if not results:
+            return PotentialEvaluation(np.zeros(0), np.zeros((0, self.number_of_features), np.float32) if features else None)
+        return PotentialEvaluation(
+            np.concatenate([energies for energies, _ in results]),
+            np.concatenate([pooled for _, pooled in results if pooled is not None]) if features else None,
+        )
+
+    @property
+    def number_of_features(self) -> int:
+        """Columns of the feature matrix: two moments of the scalar channels after every gate."""
+        return 2 * sum(self._scalar_channels(gate) for gate in self._gates)
+
+    def _scalar_channels(self, gate: str) -> int:
+        irreps = self._energy_model._modules[gate].gate.irreps_out
+        return int(sum(multiplicity for multiplicity, irrep in irreps if irrep.l == 0))
+
+    def _evaluate_batch(
+        self, structures: Sequence[Structure], features: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+        import torch
+        from sevenn import _keys as keys
+
+        graphs = [_graph(structure, self._model.cutoff) for structure in structures]
+        batch = _collate(graphs, self.modal).to(self.device)
+        owner = batch[keys.BATCH]
+        scalars: list[torch.Tensor] = []
+
+        def keep_scalars(module: Any, _: Any, data: Any) -> None:
+            # The gate orders its output scalars first; clone, because later modules overwrite the field.
+            channels = int(sum(count for count, irrep in module.gate.irreps_out if irrep.l == 0))
+            scalars.append(data[keys.NODE_FEATURE][:, :channels].clone())
+
+        hooks = [self._energy_model._modules[gate].register_forward_hook(keep_scalars) for gate in self._gates] if features else []
+        try:
+            with torch.no_grad():
+                output = self._energy_model(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        atoms = torch.bincount(owner, minlength=len(structures))
+        atomic = output[keys.ATOMIC_ENERGY].reshape(-1).double()
+        energies = torch.zeros(len(structures), dtype=torch.float64, device=owner.device).index_add_(0, owner, atomic) / atoms
+        pooled = _pool(torch.cat(scalars, dim=1), owner, atoms).cpu().numpy() if features else None
+        return energies.cpu().numpy(), pooled
+
+
+@lru_cache(maxsize=4)
+def load_potential(name: str = "7net-0", sha256: str | None = None, device: str = "auto") -> Potential:
+    """The potential of that name, loaded once per process.
+
+    name: one of the checkpoints in the sevenn wheel (keys of SHIPPED), optionally `name:modal` for a multi-fidelity
+    model (7net-mf-0 alone means 7net-mf-0:PBE), or the path of a checkpoint file with its sha256 (hexadecimal).
+    device: auto, cpu or cuda. Raises UntrustedPotentialError for a file whose sha256 is missing or different,
+    FileNotFoundError and ValueError for an unknown name or modal.
+    """
+    import torch
+    from sevenn.util import load_checkpoint
+
+    base, _, modal = name.partition(":") if not Path(name).exists() else (name, "", "")
+    path, digest = _locate(base, sha256)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checkpoint = load_checkpoint(str(path))
+        model = checkpoint.build_model()
+        complete = checkpoint.build_model()
+    modal_name = _modal(base, modal, model.modal_map)
+    energy_model = _without_forces(complete).to(device)
+    model.set_is_batch_data(False)
+    version = f"{path.parent.name}/{path.name}#{digest[:12]}" + (f":{modal_name}" if modal_name else "")
+    return Potential(name, version, model.to(device).eval(), energy_model.eval(), modal_name, device)
+
+
+def _locate(name: str, sha256: str | None) -> tuple[Path, str]:
+    """The checkpoint's path and sha256; a file outside the wheel must come with the right sha256."""
+    import sevenn
+
+    if name.lower() in SHIPPED:
+        path = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED[name.lower()]
+        return path, _digest(path)
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"potential {name!r}: neither a shipped name ({', '.join(SHIPPED)}) nor an existing checkpoint file"
+        )
+    digest = _digest(path)
+    if sha256 is None or sha256.lower() != digest:
+        found = "no sha256 is given" if sha256 is None else f"its sha256 is not the given {sha256}"
+        raise UntrustedPotentialError(
+            f"potential {path}: {found}. Loading a checkpoint runs the code inside it (a pickle), so load only files "
+            f"you trust; if you trust this one, add  sha256: {digest}"
+        )
+    return path, digest
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _modal(name: str, modal: str, modal_map: dict[str, int] | None) -> str | None:
+    if not modal_map:
+        if modal:
+            raise ValueError(f"potential {name}: it has no modals, so leave out ':{modal}'")
+        return None
+    chosen = modal or DEFAULT_MODAL
+    by_lower = {known.lower(): known for known in modal_map}
+    if chosen.lower() not in by_lower:
+        raise ValueError(f"potential {name}: unknown modal {chosen!r}; write {name}:MODAL with one of {sorted(modal_map)}")
+    return by_lower[chosen.lower()]
+
+
+def _symbols(type_map: dict[int, int]) -> frozenset[str]:
+    from ase.data import chemical_symbols
+
+    return frozenset(chemical_symbols[number] for number in type_map)
+
+
+def _without_forces(model: Any) -> Any:
+    """The model without its differentiating last module, taking batches; about half the time per atom."""
+    from sevenn.nn.sequential import AtomGraphSequential
+
+    modules = OrderedDict((key, module) for key, module in model._modules.items() if key != "force_output")
+    energy_model = AtomGraphSequential(
+        modules,
+        cutoff=model.cutoff,
+        type_map=model.type_map,
+        modal_map=model.modal_map,
+        eval_modal_map=model.eval_modal_map,
+        data_key_grad=None,
+    )
+    energy_model.set_is_batch_data(True)
+    return energy_model
+
+
+def _batches(structures: Sequence[Structure], max_atoms: int) -> Iterator[list[Structure]]:
+    batch: list[Structure] = []
+    for structure in structures:
+        if batch and sum(map(len, batch)) + len(structure) > max_atoms:
+            yield batch
+            batch = []
+        batch.append(structure)
+    if batch:
+        yield batch
+
+
+def to_atoms(structure: Structure) -> Atoms:
+    """The structure as periodic ASE atoms: species, cell and positions, nothing else."""
+    from ase import Atoms
+
+    numbers = [site.specie.Z for site in structure]
+    return Atoms(numbers=numbers, positions=structure.cart_coords, cell=structure.lattice.matrix, pbc=True)
+
+
+def _graph(structure: Structure, cutoff: float) -> Any:
+    from sevenn.atom_graph_data import AtomGraphData
+    from sevenn.train.dataload import unlabeled_atoms_to_graph
+
+    return AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(to_atoms(structure), cutoff))
+
+
+def _collate(graphs: Sequence[Any], modal: str | None) -> Any:
+    from sevenn import _keys as keys
+    from torch_geometric.data import Batch
+
+    batch = Batch.from_data_list(list(graphs))
+    if modal is not None:
+        batch[keys.DATA_MODALITY] = [modal] * len(graphs)
+    return batch
+
+
+def _pool(scalars: torch.Tensor, owner: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    """[atoms, channels] to [structures, 2 * channels]: mean and population standard deviation over each structure."""
+    import torch
+
+    count = atoms.unsqueeze(1)
+    mean = torch.zeros(len(atoms), scalars.shape[1], device=scalars.device).index_add_(0, owner, scalars) / count
+    squares = torch.zeros_like(mean).index_add_(0, owner, (scalars - mean[owner]) ** 2)
+    return torch.cat([mean, torch.sqrt(squares / count)], dim=1)
