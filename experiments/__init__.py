@@ -1,0 +1,1 @@
+"""Campaign files to run and copy; scripts that build reference data and benchmarks."""

@@ -1,0 +1,44 @@
+"""The contract of a generator: it proposes candidates, each with its origin, and knows nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from materials.space import Space
+from pydantic import Field
+
+from materials.archive import Archive
+from materials.base import Candidate
+from materials.settings import Settings
+
+Guide = Callable[[Sequence[Candidate]], npt.NDArray[np.float64]]
+"""Scores candidates, larger is better; built by the loop from its surrogates and handed in."""
+
+
+class Generator(ABC):
+    """Proposes candidates for a space. Bounded by attempts, never by the clock, so a seed decides the result."""
+
+    @abstractmethod
+    def propose(
+        self, n: int, archive: Archive, rng: np.random.Generator, guide: Guide | None = None
+    ) -> Iterator[Candidate]:
+        """Yields up to n candidates; fewer when the attempts run out.
+
+        Candidates may be invalid or known: the loop screens them and counts each refusal by its reason.
+        """
+
+
+class GeneratorSettings(Settings):
+    """A block under `generators:`; `share` is its part of the pool before shares adapt to success."""
+
+    kind: str
+    share: float = Field(default=1.0, gt=0)
+    material_kinds: ClassVar[tuple[str, ...]] = ("crystal",)
+
+    def build(self, space: Space) -> Generator:
+        """The generator, its heavy libraries imported here."""
+        raise NotImplementedError

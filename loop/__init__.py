@@ -1,0 +1,1 @@
+"""The campaign: configuration, state, rounds, executors, tracking and reports."""

@@ -1,0 +1,1 @@
+"""What everything talks about: candidates, properties, goals, the design space and the convex hull."""

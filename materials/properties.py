@@ -1,0 +1,72 @@
+"""The registry of properties: what a name means, its unit and the fidelities it can be known at."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+Transform = Literal["identity", "log"]
+
+
+@dataclass(frozen=True)
+class Property:
+    """A quantity of a material.
+
+    `fidelities` runs from the cheapest to the most trusted. `transform` is what a regression applies before
+    fitting: `log` models log(value + 0.01), for quantities that are positive and skewed.
+    """
+
+    name: str
+    unit: str
+    symbol: str
+    meaning: str
+    fidelities: tuple[str, ...]
+    transform: Transform = "identity"
+
+
+_ENERGY = ("learned", "potential", "PBE", "r2SCAN", "experiment")
+_GAP = ("learned", "PBE", "HSE", "experiment")
+_TRANSPORT = ("learned", "bond_valence", "potential", "PBE", "experiment")
+
+PROPERTIES: dict[str, Property] = {
+    p.name: p
+    for p in (
+        Property("energy_per_atom", "eV/atom", "E", "total energy per atom, corrected as recorded", _ENERGY),
+        Property("formation_energy", "eV/atom", "E_f", "energy of formation from the elements", _ENERGY),
+        Property(
+            "energy_above_hull",
+            "eV/atom",
+            "E_hull",
+            "signed distance to the convex hull of the reference without the candidate",
+            _ENERGY,
+        ),
+        Property("band_gap", "eV", "E_g", "fundamental electronic band gap", _GAP),
+        Property(
+            "migration_barrier",
+            "eV",
+            "E_a",
+            "lowest percolation barrier of the mobile ion, in the dimension recorded with it",
+            _TRANSPORT,
+        ),
+        Property(
+            "log_ionic_conductivity",
+            "log10(S/cm)",
+            "log10 sigma",
+            "log10 of the ionic conductivity in S/cm at the recorded temperature",
+            _TRANSPORT,
+        ),
+        Property("diffusivity", "cm^2/s", "D", "self-diffusion coefficient of the mobile ion", _TRANSPORT),
+        Property("average_voltage", "V", "V", "average intercalation voltage", _ENERGY),
+        Property("gravimetric_capacity", "mAh/g", "C", "theoretical gravimetric capacity", _ENERGY),
+    )
+}
+
+
+def property_named(name: str) -> Property:
+    """The registered property. Raises ValueError naming the nearest known names."""
+    if name in PROPERTIES:
+        return PROPERTIES[name]
+    near = difflib.get_close_matches(name, PROPERTIES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown property {name!r}{hint} Known properties: {', '.join(PROPERTIES)}")

@@ -1,0 +1,60 @@
+"""The base of every block in a campaign file: strict, frozen pydantic models."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+from materials.base import content_hash
+
+
+class Settings(BaseModel):
+    """A strict, frozen block of a campaign file: an unknown key is refused with its place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def meaning(self) -> dict[str, Any]:
+        """The values that decide results, as JSON; input files count by their content, not their place."""
+        return {name: _meaning_of(getattr(self, name)) for name in sorted(type(self).model_fields)}
+
+    def fingerprint(self) -> str:
+        """A hash of `meaning()`: equal fingerprints give equal results on equal input."""
+        return content_hash(self.meaning())
+
+
+def _meaning_of(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.meaning()
+    if isinstance(value, Path):
+        return _content_of(value)
+    if isinstance(value, dict):
+        return {str(k): _meaning_of(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [_meaning_of(v) for v in value]
+        return sorted(items) if isinstance(value, set | frozenset) else items
+    return value
+
+
+def _content_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _find_input(path: Path, info: ValidationInfo) -> Path:
+    """Relative paths are looked up beside the campaign file (validation context key `folder`)."""
+    folder = (info.context or {}).get("folder")
+    found = path if path.is_absolute() or folder is None else Path(folder) / path
+    if not found.exists():
+        raise ValueError(f"no such file or folder: {path} (looked for {found})")
+    return found.resolve()
+
+
+InputPath = Annotated[Path, AfterValidator(_find_input)]
+"""A file or folder that must exist; relative paths are resolved beside the campaign file."""

@@ -1,0 +1,107 @@
+"""The contract of an oracle: it answers requests, and says beforehand what it needs and what it gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from materials.base import Outcome, Request, Ticket
+from materials.goals import Constraint
+from materials.settings import Settings
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one evaluation occupies: cores, GPUs, memory in GiB."""
+
+    cpus: int = 1
+    gpus: int = 0
+    memory: float = 2.0
+
+
+class Oracle(ABC):
+    """Runs inside a worker process, is built once there, and keeps what it loaded."""
+
+    @abstractmethod
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Outcome]:
+        """Yields one outcome per request, in any order; drained in the worker.
+
+        A material that cannot be measured gives an outcome with a typed failure; only a fault of the program
+        itself may raise (the worker turns it into a failure of kind `error`).
+        """
+
+
+class TicketOracle(ABC):
+    """An oracle that is physical or lives elsewhere: a robot, a remote queue."""
+
+    @abstractmethod
+    def submit(self, requests: Sequence[Request]) -> list[Ticket]:
+        """One ticket per request, in order. Asking again with a known key returns the running ticket."""
+
+    @abstractmethod
+    def poll(self, ticket: Ticket) -> Outcome | None:
+        """The outcome, or None while it is not there yet."""
+
+    @abstractmethod
+    def cancel(self, ticket: Ticket) -> bool:
+        """Best effort: True when the evaluation will not go on."""
+
+
+class Gate(Settings):
+    """Ends a candidate's line early when a value measured so far lies outside the limits."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Gate:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a gate needs at_least, at_most or both")
+        return self
+
+    def constraint(self, name: str) -> Constraint:
+        """The gate on property `name` as a constraint."""
+        limits = {"at_least": self.at_least, "at_most": self.at_most}
+        return Constraint(name, **{k: v for k, v in limits.items() if v is not None})
+
+
+class OracleSettings(Settings):
+    """A block under `oracles:`. What it declares is known without importing anything heavy.
+
+    `gate` maps property names to limits, judged after this oracle's outcome.
+    """
+
+    kind: str
+    gate: dict[str, Gate] = Field(default_factory=dict)
+    material_kinds: ClassVar[tuple[str, ...]] = ("crystal",)
+    resources: ClassVar[Resources] = Resources()
+    typical_seconds: ClassVar[float] = 1.0
+    """A first guess of one evaluation's cost, until history teaches better."""
+    preferred_batch: ClassVar[int] = 1
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Properties an earlier oracle must have measured."""
+        return ()
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Properties this oracle gives."""
+        raise NotImplementedError
+
+    @property
+    def fidelity(self) -> str:
+        """The fidelity of what it measures."""
+        raise NotImplementedError
+
+    def model_version(self) -> str:
+        """The version of the model or data behind the answers; part of the key of every request."""
+        return ""
+
+    def build(self) -> Oracle | TicketOracle:
+        """The oracle, its heavy libraries imported here; called in the worker."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Cheap models of expensive properties."""
