@@ -31,13 +31,16 @@ class Acquisition(ABC):
     def select(
         self,
         pool: Sequence[Candidate],
-        surrogate: Surrogate,
+        surrogate: Surrogate | None,
         archive: Archive,
         q: int,
         options: Sequence[Option],
         rng: np.random.Generator,
     ) -> list[Selection]:
-        """Up to q different candidates of the pool, best first. Same input and rng state, same batch."""
+        """Up to q different candidates of the pool, best first. Same input and rng state, same batch.
+
+        `surrogate` is None only for a policy whose settings say `needs_model = False`.
+        """
 
 
 class AcquisitionSettings(Settings):

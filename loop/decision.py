@@ -1,0 +1,120 @@
+"""One round's decision: learn from the archive, fill a pool, predict it, pick a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from acquisition.base import Acquisition, Option
+from generators.base import Guide
+from generators.mixture import Mixture
+from loop.events import Listener, Stopwatch
+from loop.screening import Pool, fill_pool
+from loop.seeds import derived_rng, derived_seed
+from materials.archive import Archive
+from materials.base import Candidate, Prediction, Selection
+from materials.identity import IdentityIndex
+from materials.space import Space
+from surrogates.base import Surrogate
+
+NEIGHBOURS_PER_PLACE = 8
+"""Draws handed to the mixture for each place in the pool; most generators refuse fewer than this."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a round will do, complete before anything is submitted."""
+
+    pool: Pool
+    predictions: Mapping[str, tuple[Prediction, ...]]
+    selections: tuple[Selection, ...]
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Everything a decision needs that does not change from round to round."""
+
+    seed: int
+    space: Space
+    mixture: Mixture
+    surrogate: Surrogate | None
+    acquisition: Acquisition
+    pool_size: int
+    batch: int
+
+    def decide(
+        self,
+        number: int,
+        archive: Archive,
+        known: IdentityIndex,
+        option: Option,
+        watch: Stopwatch,
+        listener: Listener,
+    ) -> Decision:
+        """The decision of round `number`; the same archive and seed give the same decision."""
+        if self.surrogate is not None:
+            with watch.step("fit"):
+                self.surrogate.fit(archive, derived_seed(self.seed, number, "fit"))
+        with watch.step("propose"):
+            rng = derived_rng(self.seed, number, "propose")
+            draws = self.mixture.propose(
+                self.pool_size * NEIGHBOURS_PER_PLACE, archive, rng, self._guide(archive)
+            )
+            pool = fill_pool(draws, self.pool_size, self.space, known, listener)
+        if not pool.candidates:
+            return Decision(pool, {}, ())
+        predictions = self._predict(pool.candidates, watch)
+        with watch.step("select"):
+            selections = self.acquisition.select(
+                pool.candidates,
+                self.surrogate,
+                archive,
+                min(self.batch, len(pool.candidates)),
+                [option],
+                derived_rng(self.seed, number, "select"),
+            )
+        return Decision(pool, predictions, tuple(selections))
+
+    def save_models(self, folder: Path) -> Mapping[str, Path]:
+        """Writes what was learned this round; returns role -> file, empty where nothing was fitted."""
+        if self.surrogate is None or not self.surrogate.properties:
+            return {}
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.surrogate.save(folder)
+
+    def _predict(
+        self, pool: Sequence[Candidate], watch: Stopwatch
+    ) -> Mapping[str, tuple[Prediction, ...]]:
+        if self.surrogate is None:
+            return {}
+        with watch.step("predict"):
+            self.surrogate.inputs(pool)
+            if not self.surrogate.properties:
+                return {}
+            predicted = self.surrogate.predict(pool)
+        return {candidate.id: row for candidate, row in zip(pool, predicted, strict=True)}
+
+    def _guide(self, archive: Archive) -> Guide | None:
+        """Scores by the predicted objectives, each in units of its spread over the archive."""
+        surrogate = self.surrogate
+        if surrogate is None or any(o.property not in surrogate.properties for o in archive.objectives):
+            return None
+        spread = {o.property: _spread(archive, o.property) for o in archive.objectives}
+
+        def guide(candidates: Sequence[Candidate]) -> npt.NDArray[np.float64]:
+            rows = surrogate.predict(candidates)
+            means = [{p.property: p.mean for p in row} for row in rows]
+            return np.array(
+                [sum(o.score(m[o.property]) / spread[o.property] for o in archive.objectives) for m in means]
+            )
+
+        return guide
+
+
+def _spread(archive: Archive, name: str) -> float:
+    values = [v for record in archive.evaluated if (v := record.value(name)) is not None]
+    return float(np.std(values)) or 1.0

@@ -1,0 +1,142 @@
+"""Takes a round's batch through the line of oracles: plan, submit, record, judge, go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from loop.cache import EvaluationCache
+from loop.database.store import PlannedEvaluation, Store
+from loop.errors import CampaignError
+from loop.events import Listener
+from loop.executors.base import Dispatcher
+from loop.line import Stage
+from materials.archive import Archive, Progress, Record
+from materials.base import Candidate, FailureKind, Material, Measurement, Outcome, Status
+from materials.identity import IdentityIndex
+
+POLL_SECONDS = 0.5
+
+
+@dataclass
+class Walk:
+    """A candidate on its way down the line; `done` counts the stages that gave values."""
+
+    candidate: Candidate
+    material: Material
+    measurements: list[Measurement] = field(default_factory=list)
+    done: int = 0
+
+
+class BatchEvaluation:
+    """Evaluates the open round of a store. Every effect is preceded by its row, so it can stop anywhere."""
+
+    def __init__(
+        self,
+        store: Store,
+        line: Sequence[Stage],
+        dispatcher: Dispatcher,
+        cache: EvaluationCache | None,
+        listener: Listener,
+    ) -> None:
+        self._store = store
+        self._line = line
+        self._dispatcher = dispatcher
+        self._cache = cache
+        self._listener = listener
+        self._walks: dict[str, Walk] = {}
+        self._final = IdentityIndex()
+
+    def run(self, number: int, archive: Archive) -> None:
+        """Evaluates round `number` until nothing runs any more; what waits for something outside stays open."""
+        self._number = number
+        selected = [s.candidate.id for s in self._store.selections(number)]
+        open_ids = [i for i in selected if archive[i].progress is Progress.PENDING]
+        self._remember_final_materials(archive, set(open_ids))
+        self._listener.evaluation_started(len(selected), self._dispatcher)
+        for candidate_id in open_ids:
+            self._take_up(archive[candidate_id])
+        while self._dispatcher.running():
+            for outcome in self._dispatcher.wait(POLL_SECONDS):
+                self._receive(outcome)
+            self._listener.waiting()
+
+    def _remember_final_materials(self, archive: Archive, open_ids: set[str]) -> None:
+        for record in archive.evaluated:
+            if record.id not in open_ids and record.duplicate_of is None:
+                self._final.add(record.id, record.material)
+
+    def _take_up(self, record: Record) -> None:
+        """Starts a walk, or goes on with one that an earlier driver left between any two steps."""
+        rows = {row.key: row for row in self._store.evaluations(candidate_id=record.id)}
+        walk = Walk(record.candidate, record.material, list(record.measurements))
+        self._walks[record.id] = walk
+        for stage in self._line:
+            row = rows.get(stage.key(record.id))
+            if row is None or row.status != Status.DONE:
+                break
+            walk.done += 1
+        following = self._line[walk.done] if walk.done < len(self._line) else None
+        if walk.done and (following is None or following.key(record.id) not in rows):
+            self._go_on(walk)
+        else:
+            if walk.done:
+                self._final.add(record.id, walk.material)
+            self._ask(walk, attempts=rows[self._line[walk.done].key(record.id)].attempts)
+
+    def _ask(self, walk: Walk, attempts: int = 0) -> None:
+        stage = self._line[walk.done]
+        request = stage.request(walk.candidate, walk.material, walk.measurements)
+        found = self._dispatcher.harvest(request.key) if attempts else None
+        found = found or (self._cache.get(request.key) if self._cache else None)
+        if found is not None:
+            self._receive(found)
+            return
+        self._store.mark_attempt(request.key)
+        ticket = self._dispatcher.submit(stage.settings, request, attempts + 1)
+        self._store.mark_submitted(request.key, ticket)
+
+    def _receive(self, outcome: Outcome) -> None:
+        if outcome.failure is not None and outcome.failure.kind is FailureKind.DISK_FULL:
+            raise CampaignError(
+                f"the disk is full ({outcome.failure.message}); everything measured so far is kept. "
+                "Free some space and run the same command again."
+            )
+        self._store.record_outcome(outcome, self._number)
+        if self._cache is not None:
+            self._cache.put(outcome)
+        walk = self._walks[outcome.candidate_id]
+        done_before = walk.done
+        if outcome.status is Status.DONE:
+            walk.measurements += outcome.measurements
+            walk.material = outcome.material or walk.material
+            walk.done += 1
+            goes_on = self._go_on(walk)
+        else:
+            goes_on = False
+        stage = self._line[done_before].name
+        self._listener.outcome(outcome, stage, walk.material.formula, not goes_on)
+
+    def _go_on(self, walk: Walk) -> bool:
+        """After a stage gave values: ends the line at a duplicate, a gate or the last stage, or asks the next."""
+        candidate_id = walk.candidate.id
+        twin = self._final.find(walk.material)
+        if twin is not None and twin != candidate_id:
+            self._store.set_duplicate(candidate_id, twin, "after_relaxation")
+            return False
+        if twin is None:
+            self._final.add(candidate_id, walk.material)
+        stage = self._line[walk.done - 1]
+        reason = stage.closed_gate(walk.measurements)
+        if reason is not None:
+            self._store.stop(candidate_id, reason)
+            return False
+        if walk.done == len(self._line):
+            return False
+        following = self._line[walk.done]
+        planned = PlannedEvaluation(
+            following.key(candidate_id), candidate_id, following.name, following.number
+        )
+        self._store.plan(planned, self._number)
+        self._ask(walk)
+        return True

@@ -1,0 +1,62 @@
+"""The line of oracles a candidate passes through: its stages, its keys and its gates. No state, no effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from materials.base import Candidate, Material, Measurement, Request, content_hash, request_key
+from oracles.base import OracleSettings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One oracle in the line. `fingerprint` covers this stage and all before it: they decide what it sees."""
+
+    number: int
+    name: str
+    settings: OracleSettings
+    fingerprint: str
+
+    def key(self, candidate_id: str) -> str:
+        """The key under which this stage is asked about the candidate once."""
+        return request_key(candidate_id, self.settings.kind, self.fingerprint)
+
+    def request(
+        self, candidate: Candidate, material: Material, measurements: Sequence[Measurement]
+    ) -> Request:
+        """The question, with the material and the measurements as the earlier stages left them."""
+        return Request(
+            key=self.key(candidate.id),
+            candidate=candidate,
+            material=material,
+            oracle=self.name,
+            measurements=tuple(measurements),
+        )
+
+    def closed_gate(self, measurements: Sequence[Measurement]) -> str | None:
+        """The first gate that a measured value does not pass, in words; None when the line goes on."""
+        latest = {m.property: m for m in measurements}
+        for name, gate in self.settings.gate.items():
+            measurement = latest.get(name)
+            limit = gate.constraint(name)
+            if measurement is None:
+                return f"{self.name}: {name} was not measured"
+            if not limit.satisfied(measurement.value):
+                return f"{self.name}: {limit} not kept ({measurement.value:.3g})"
+        return None
+
+
+def build_line(oracles: Sequence[OracleSettings]) -> tuple[Stage, ...]:
+    """Stages in order. A gate decides who goes on, not what is measured, so it is no part of a fingerprint."""
+    stages: list[Stage] = []
+    so_far: list[object] = []
+    for number, settings in enumerate(oracles):
+        asked = settings.model_copy(update={"gate": {}})
+        so_far.append([settings.kind, asked.fingerprint(), settings.model_version()])
+        name = settings.kind
+        repeats = sum(other.settings.kind == name for other in stages)
+        if repeats:
+            name = f"{name}_{repeats + 1}"
+        stages.append(Stage(number, name, settings, content_hash(so_far)))
+    return tuple(stages)
