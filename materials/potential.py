@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 
 if TYPE_CHECKING:
-    import torch
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
@@ -33,8 +31,8 @@ SHIPPED = {
 }
 # A multi-fidelity model needs a modal; the Materials Project's PBE is what the reference hull speaks.
 DEFAULT_MODAL = "PBE"
-# Larger batches fall out of the processor's cache and are slower per atom (measured on one core).
-ATOMS_PER_BATCH = 64
+# Large enough to spread each operation's fixed cost, small enough to stay in the cache (measured on one core).
+ATOMS_PER_BATCH = 128
 
 
 class UnsupportedElementError(ValueError):
@@ -74,7 +72,6 @@ class Potential:
         self.device = device
         self._model = model
         self._energy_model = energy_model
-        self._gates = [key for key in energy_model._modules if key.endswith("_equivariant_gate")]
         self.elements: frozenset[str] = _symbols(model.type_map)
 
     def __repr__(self) -> str:
@@ -112,52 +109,24 @@ class Potential:
             self.check_elements(structure)
             if not structure.is_ordered:
                 raise ValueError(f"{structure.formula}: partial occupancies have no energy; order the structure first")
-        batches = list(_batches(structures, max_atoms_per_batch))
-        results = [self._evaluate_batch(batch, features) for batch in batches]
-        if not results:
-            return PotentialEvaluation(np.zeros(0), np.zeros((0, self.number_of_features), np.float32) if features else None)
-        return PotentialEvaluation(
-            np.concatenate([energies for energies, _ in results]),
-            np.concatenate([pooled for _, pooled in results if pooled is not None]) if features else None,
-        )
+        from materials.sevennet import evaluate
+
+        energies, pooled = [np.zeros(0)], [np.zeros((0, self.number_of_features), np.float32)]
+        for batch in _batches(structures, max_atoms_per_batch):
+            atoms = [to_atoms(structure) for structure in batch]
+            energy, scalars = evaluate(self._energy_model, atoms, self.modal, self.device, features)
+            energies.append(energy.numpy())
+            if scalars is not None:
+                pooled.append(scalars.numpy())
+        return PotentialEvaluation(np.concatenate(energies), np.concatenate(pooled) if features else None)
 
     @property
     def number_of_features(self) -> int:
         """Columns of the feature matrix: two moments of the scalar channels after every gate."""
-        return 2 * sum(self._scalar_channels(gate) for gate in self._gates)
+        from materials.sevennet import scalar_channels
 
-    def _scalar_channels(self, gate: str) -> int:
-        irreps = self._energy_model._modules[gate].gate.irreps_out
-        return int(sum(multiplicity for multiplicity, irrep in irreps if irrep.l == 0))
-
-    def _evaluate_batch(
-        self, structures: Sequence[Structure], features: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-        import torch
-        from sevenn import _keys as keys
-
-        graphs = [_graph(structure, self._model.cutoff) for structure in structures]
-        batch = _collate(graphs, self.modal).to(self.device)
-        owner = batch[keys.BATCH]
-        scalars: list[torch.Tensor] = []
-
-        def keep_scalars(module: Any, _: Any, data: Any) -> None:
-            # The gate orders its output scalars first; clone, because later modules overwrite the field.
-            channels = int(sum(count for count, irrep in module.gate.irreps_out if irrep.l == 0))
-            scalars.append(data[keys.NODE_FEATURE][:, :channels].clone())
-
-        hooks = [self._energy_model._modules[gate].register_forward_hook(keep_scalars) for gate in self._gates] if features else []
-        try:
-            with torch.no_grad():
-                output = self._energy_model(batch)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        atoms = torch.bincount(owner, minlength=len(structures))
-        atomic = output[keys.ATOMIC_ENERGY].reshape(-1).double()
-        energies = torch.zeros(len(structures), dtype=torch.float64, device=owner.device).index_add_(0, owner, atomic) / atoms
-        pooled = _pool(torch.cat(scalars, dim=1), owner, atoms).cpu().numpy() if features else None
-        return energies.cpu().numpy(), pooled
+        gates = [module for key, module in self._energy_model._modules.items() if key.endswith("_equivariant_gate")]
+        return 2 * sum(scalar_channels(gate) for gate in gates)
 
 
 @lru_cache(maxsize=4)
@@ -172,6 +141,8 @@ def load_potential(name: str = "7net-0", sha256: str | None = None, device: str 
     import torch
     from sevenn.util import load_checkpoint
 
+    from materials.sevennet import energy_model
+
     base, _, modal = name.partition(":") if not Path(name).exists() else (name, "", "")
     path, digest = _locate(base, sha256)
     if device == "auto":
@@ -182,10 +153,9 @@ def load_potential(name: str = "7net-0", sha256: str | None = None, device: str 
         model = checkpoint.build_model()
         complete = checkpoint.build_model()
     modal_name = _modal(base, modal, model.modal_map)
-    energy_model = _without_forces(complete).to(device)
     model.set_is_batch_data(False)
     version = f"{path.parent.name}/{path.name}#{digest[:12]}" + (f":{modal_name}" if modal_name else "")
-    return Potential(name, version, model.to(device).eval(), energy_model.eval(), modal_name, device)
+    return Potential(name, version, model.to(device).eval(), energy_model(complete, device), modal_name, device)
 
 
 def _locate(name: str, sha256: str | None) -> tuple[Path, str]:
@@ -233,23 +203,6 @@ def _symbols(type_map: dict[int, int]) -> frozenset[str]:
     return frozenset(chemical_symbols[number] for number in type_map)
 
 
-def _without_forces(model: Any) -> Any:
-    """The model without its differentiating last module, taking batches; about half the time per atom."""
-    from sevenn.nn.sequential import AtomGraphSequential
-
-    modules = OrderedDict((key, module) for key, module in model._modules.items() if key != "force_output")
-    energy_model = AtomGraphSequential(
-        modules,
-        cutoff=model.cutoff,
-        type_map=model.type_map,
-        modal_map=model.modal_map,
-        eval_modal_map=model.eval_modal_map,
-        data_key_grad=None,
-    )
-    energy_model.set_is_batch_data(True)
-    return energy_model
-
-
 def _batches(structures: Sequence[Structure], max_atoms: int) -> Iterator[list[Structure]]:
     batch: list[Structure] = []
     for structure in structures:
@@ -267,30 +220,3 @@ def to_atoms(structure: Structure) -> Atoms:
 
     numbers = [site.specie.Z for site in structure]
     return Atoms(numbers=numbers, positions=structure.cart_coords, cell=structure.lattice.matrix, pbc=True)
-
-
-def _graph(structure: Structure, cutoff: float) -> Any:
-    from sevenn.atom_graph_data import AtomGraphData
-    from sevenn.train.dataload import unlabeled_atoms_to_graph
-
-    return AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(to_atoms(structure), cutoff))
-
-
-def _collate(graphs: Sequence[Any], modal: str | None) -> Any:
-    from sevenn import _keys as keys
-    from torch_geometric.data import Batch
-
-    batch = Batch.from_data_list(list(graphs))
-    if modal is not None:
-        batch[keys.DATA_MODALITY] = [modal] * len(graphs)
-    return batch
-
-
-def _pool(scalars: torch.Tensor, owner: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
-    """[atoms, channels] to [structures, 2 * channels]: mean and population standard deviation over each structure."""
-    import torch
-
-    count = atoms.unsqueeze(1)
-    mean = torch.zeros(len(atoms), scalars.shape[1], device=scalars.device).index_add_(0, owner, scalars) / count
-    squares = torch.zeros_like(mean).index_add_(0, owner, (scalars - mean[owner]) ** 2)
-    return torch.cat([mean, torch.sqrt(squares / count)], dim=1)

@@ -1,0 +1,194 @@
+"""Relaxation of atoms and cell with a potential, through ASE.
+
+LBFGS on a FrechetCellFilter (ASE; Larsen et al., J. Phys.: Condens. Matter 2017, 29, 273002), and FIRE (Bitzek et
+al., Phys. Rev. Lett. 2006, 97, 170201) from the same start where LBFGS goes astray. Bounded by steps, never by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from pymatgen.core import Lattice, Structure
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+SHORTEST_DISTANCE = 0.5  # angstrom; below it atoms have collapsed into one another (H-H in H2 is 0.74)
+LARGEST_FORCE = 1e3  # eV/angstrom
+VOLUME_PER_ATOM = (1.5, 500.0)  # angstrom^3; caesium, the largest element, has 115
+LARGEST_EXPANSION = 5.0  # final over initial volume
+LARGEST_ENERGY_RISE = 1.0  # eV/atom above the start: no minimiser should climb that far
+SYMMETRY_PRECISION = 0.01  # angstrom
+
+
+class RelaxationError(ValueError):
+    """A relaxation that gave no usable structure."""
+
+
+class RelaxationExploded(RelaxationError):
+    """Atoms collapsed, the cell flew apart or the forces ran away, with both optimisers."""
+
+
+class NonFiniteEnergy(RelaxationError):
+    """The potential returned an energy or force that is not a finite number."""
+
+
+class CalculatorSource(Protocol):
+    """What `relax` needs of a potential; materials.potential.Potential is one."""
+
+    name: str
+
+    def calculator(self) -> Calculator: ...
+
+    def check_elements(self, structure: Structure) -> None: ...
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """The end of a relaxation.
+
+    Energies in eV/atom, uncorrected; max_force, the largest force on an atom, in eV/angstrom; volume_change is final
+    over initial volume minus one; steps counts those of every optimiser tried. converged is false where the steps ran
+    out: the structure is then the last one, and its energy is above the minimum by an unknown amount.
+    """
+
+    structure: Structure
+    energy_per_atom: float
+    start_energy_per_atom: float
+    steps: int
+    converged: bool
+    max_force: float
+    optimizer: str
+    volume_change: float
+
+
+def relax(
+    structure: Structure,
+    potential: CalculatorSource,
+    *,
+    fmax: float = 0.03,
+    steps: int = 200,
+    cell: bool = True,
+    keep_symmetry: bool = False,
+) -> Relaxation:
+    """Relaxes an ordered structure in the cell as given (no reduction to a primitive cell).
+
+    fmax: largest force component norm at the end, eV/angstrom (cell forces likewise, as ASE's filter scales them).
+    steps: bound for each optimiser. cell: relax the cell too. keep_symmetry: hold the space group found within 0.01
+    angstrom. Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy, and ValueError for partial occupancies.
+    """
+    from ase.optimize import FIRE, LBFGS
+
+    potential.check_elements(structure)
+    if not structure.is_ordered:
+        raise ValueError(f"{structure.formula}: partial occupancies cannot be relaxed; order the structure first")
+    calculator = potential.calculator()
+    spent = 0
+    failure: RelaxationError | None = None
+    for name, optimizer in (("LBFGS", LBFGS), ("FIRE", FIRE)):
+        run = _Run(structure, calculator, cell, keep_symmetry)
+        try:
+            converged = run.minimize(optimizer, fmax, steps)
+        except RelaxationError as error:
+            failure = error
+            spent += run.steps
+            # An input that is already broken does not get better with another optimiser.
+            if run.steps == 0:
+                break
+            continue
+        return run.result(name, converged, spent + run.steps)
+    assert failure is not None
+    raise failure
+
+
+class _Run:
+    """One optimiser on one copy of the structure, watched at every step."""
+
+    def __init__(self, structure: Structure, calculator: Calculator, cell: bool, keep_symmetry: bool) -> None:
+        from materials.potential import to_atoms
+
+        self.label = structure.composition.reduced_formula
+        self.steps = 0
+        self.cell = cell
+        self.atoms: Atoms = to_atoms(structure)
+        self.atoms.calc = calculator
+        self.start_volume = float(self.atoms.get_volume())
+        self.start_energy = self._energy_per_atom()
+        if keep_symmetry:
+            from ase.constraints import FixSymmetry
+
+            self.atoms.set_constraint(FixSymmetry(self.atoms, symprec=SYMMETRY_PRECISION, verbose=False))
+
+    def minimize(self, optimizer: Callable[..., Any], fmax: float, steps: int) -> bool:
+        """True when converged within the steps; raises RelaxationError at the first sign of going astray."""
+        from ase.filters import FrechetCellFilter
+
+        self._watch()
+        target = FrechetCellFilter(self.atoms) if self.cell else self.atoms
+        dynamics = optimizer(target, logfile=None)
+        converged = False
+        try:
+            for converged in dynamics.irun(fmax=fmax, steps=steps):
+                self.steps = dynamics.nsteps
+                self._watch()
+        except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
+            # FixSymmetry refuses large cell steps, and a matrix logarithm fails on an inverted cell.
+            self.steps = max(self.steps, 1)
+            raise RelaxationExploded(f"{self.label}: {type(error).__name__} after {self.steps} steps: {error}") from error
+        return bool(converged)
+
+    def result(self, optimizer: str, converged: bool, steps: int) -> Relaxation:
+        structure = Structure(
+            Lattice(self.atoms.cell.array),
+            self.atoms.get_chemical_symbols(),
+            self.atoms.get_positions(),
+            coords_are_cartesian=True,
+        )
+        return Relaxation(
+            structure=structure,
+            energy_per_atom=self._energy_per_atom(),
+            start_energy_per_atom=self.start_energy,
+            steps=steps,
+            converged=converged,
+            max_force=self._max_force(),
+            optimizer=optimizer,
+            volume_change=float(self.atoms.get_volume()) / self.start_volume - 1.0,
+        )
+
+    def _energy_per_atom(self) -> float:
+        return float(self.atoms.get_potential_energy()) / len(self.atoms)
+
+    def _max_force(self) -> float:
+        return float(np.linalg.norm(self.atoms.get_forces(), axis=1).max())
+
+    def _watch(self) -> None:
+        """Raises where the present state is unphysical."""
+        where = f"{self.label}, step {self.steps}"
+        energy, force = self._energy_per_atom(), self._max_force()
+        if not (np.isfinite(energy) and np.isfinite(force)):
+            raise NonFiniteEnergy(f"{where}: energy {energy} eV/atom, largest force {force} eV/angstrom")
+        if force > LARGEST_FORCE:
+            raise RelaxationExploded(f"{where}: a force of {force:.3g} eV/angstrom (limit {LARGEST_FORCE:g})")
+        if energy > self.start_energy + LARGEST_ENERGY_RISE:
+            raise RelaxationExploded(f"{where}: energy {energy - self.start_energy:.2f} eV/atom above the start")
+        volume = float(self.atoms.get_volume())
+        per_atom = volume / len(self.atoms)
+        if not VOLUME_PER_ATOM[0] <= per_atom <= VOLUME_PER_ATOM[1] or volume > LARGEST_EXPANSION * self.start_volume:
+            raise RelaxationExploded(
+                f"{where}: volume {per_atom:.3g} angstrom^3 per atom, {volume / self.start_volume:.2f} of the start's"
+            )
+        distance = _shortest_distance(self.atoms)
+        if distance < SHORTEST_DISTANCE:
+            raise RelaxationExploded(f"{where}: two atoms {distance:.2f} angstrom apart (limit {SHORTEST_DISTANCE})")
+
+
+def _shortest_distance(atoms: Atoms) -> float:
+    """Shortest distance in angstrom between two atoms or an atom and its image; infinite above the limit."""
+    from matscipy.neighbours import neighbour_list
+
+    distances = neighbour_list("d", atoms, SHORTEST_DISTANCE)
+    return float(distances.min()) if len(distances) else float("inf")
