@@ -10,8 +10,9 @@ from itertools import combinations, product
 import numpy as np
 import pymatgen.core as pmg
 
-# Gold has no ICSD states in pymatgen and only +3 as a common one: aurides and gold(I) are real.
-MORE_STATES = {"Au": (-1, 1)}
+# A state is usual from this share of the charged sites of its element. At 1.5 %, 95 % of the insulators near the
+# Materials Project hull balance and 18 % of random formulas of 11 battery elements; at 1 %, 96 and 28 %.
+USUAL_SHARE = 0.015
 # A partly occupied site is written to two or three decimals: this much charge per atom is rounding.
 ROUNDING = 0.01
 # Cordero's table ends at curium; the heavier actinides are close to this.
@@ -34,14 +35,24 @@ def electronegativity(symbol: str) -> float:
 
 
 @cache
-def oxidation_states(symbol: str) -> tuple[int, ...]:
-    """The usual oxidation states of an element, ascending, zero left out.
+def _usual_states() -> dict[str, tuple[int, ...]]:
+    from smact.utils.oxidation import ICSD24OxStatesFilter
 
-    The union of pymatgen's common states and those it counted in the ICSD.
+    counts = ICSD24OxStatesFilter().ox_states_df
+    counts = counts[(counts["oxidation_state"] != 0) & (counts["results_count"] > 0)]
+    usual = {}
+    for symbol, group in counts.groupby("element"):
+        common = group[group["results_count"] >= USUAL_SHARE * group["results_count"].sum()]
+        usual[str(symbol)] = tuple(sorted(int(q) for q in common["oxidation_state"]))
+    return usual
+
+
+def oxidation_states(symbol: str) -> tuple[int, ...]:
+    """The usual oxidation states of an element, ascending, zero left out; empty for argon and its like.
+
+    Those with at least `USUAL_SHARE` of the element's charged sites in the ICSD of 2024, as counted by SMACT.
     """
-    element = pmg.Element(symbol)
-    states = {*element.common_oxidation_states, *element.icsd_oxidation_states, *MORE_STATES.get(symbol, ())}
-    return tuple(sorted(int(state) for state in states if state))
+    return _usual_states().get(symbol, ())
 
 
 @cache
@@ -66,8 +77,7 @@ def is_charge_balanced(composition: pmg.Composition) -> bool:
     the Pauling test of SMACT: Davies et al., Chem 1, 617, 2016). A metal may take any average between its
     smallest and largest usual state of that sign, so mixed valence (Fe3O4, BaBiO3) is accepted; any other
     element takes one usual state. An element alone has nothing to balance and is refused, as are alloys,
-    peroxides and azides. Of 9,613 insulating phases near the Materials Project's hull 96 % pass.
-    Judged once per reduced formula.
+    peroxides and azides. Judged once per reduced formula.
     """
     amounts = element_amounts(composition)
     return _balanced(tuple(sorted((symbol, round(n, 6)) for symbol, n in amounts.items())))
@@ -193,6 +203,7 @@ def _random_amounts(
             choices.append(amounts)
     if not choices:
         return None
-    amounts = choices[int(rng.integers(len(choices)))]
+    small = np.array([1 / sum(amounts) for amounts in choices])
+    amounts = choices[int(rng.choice(len(choices), p=small / small.sum()))]
     times = int(rng.choice(formula_units(sum(amounts), number_of_atoms)))
     return [times * n for n in amounts]

@@ -179,7 +179,8 @@ class Space(Settings):
 
     def _size_reason(self, structure: pmg.Structure) -> str | None:
         least, most = self.number_of_atoms
-        if least == 1 and len(structure) <= most:
+        formula_unit = sum(chemistry.element_amounts(structure.composition).values())
+        if len(structure) <= most and least <= formula_unit + 1e-6:
             return None
         atoms = _primitive_size(structure)
         if atoms > most:
@@ -231,8 +232,8 @@ def _distance_ratios(structure: pmg.Structure) -> npt.NDArray[np.float64]:
     fractional = reduced.get_fractional_coords(structure.cart_coords)
     difference = fractional[:, None, :] - fractional[None, :, :]
     difference -= np.round(difference)
-    vectors = difference[:, :, None, :] + _IMAGES
-    squared = np.einsum("ijkx,xy,ijky->ijk", vectors, reduced.metric_tensor, vectors, optimize=True)
+    vectors = (difference @ reduced.matrix)[:, :, None, :] + _IMAGES @ reduced.matrix
+    squared = np.einsum("ijkx,ijkx->ijk", vectors, vectors)
     own = np.arange(len(structure))
     squared[own, own, len(_IMAGES) // 2] = np.inf
     radii = np.array(
