@@ -1,0 +1,207 @@
+"""The campaign: the one stateful object. It opens the state, runs or resumes rounds, and closes them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from enum import IntEnum
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from acquisition.base import Option
+from generators.mixture import Mixture
+from loop.brake import brake_reason
+from loop.cache import EvaluationCache
+from loop.comparison import refuse_changes
+from loop.config import CampaignConfig
+from loop.database.store import PlannedEvaluation, Store
+from loop.decision import Decider, Decision
+from loop.evaluation import BatchEvaluation
+from loop.events import Listener, Stopwatch
+from loop.executors.base import Dispatcher
+from loop.features import CampaignFeatures
+from loop.line import build_line
+from loop.loading import effective_yaml
+from loop.lock import DriverLock
+from loop.prior import read_prior
+from loop.seeds import derived_seed
+from materials.archive import Archive, Progress
+from materials.identity import IdentityIndex
+
+
+class ExitCode(IntEnum):
+    """What `python -m loop.campaign` tells the shell."""
+
+    DONE = 0
+    BAD_INPUT = 2
+    STOPPED_BY_BRAKE = 3
+    WAITING = 75
+
+
+AfterRound = Callable[[Store, Path], None]
+"""Called after each closed round and at the end: reports and tracking are projections of the store."""
+
+
+class Campaign:
+    """A campaign on a run folder. Use as a context manager: it holds the driver's lock and the workers."""
+
+    def __init__(self, config: CampaignConfig, folder: Path, listener: Listener | None = None) -> None:
+        self.config = config
+        self.folder = folder
+        self.listener = listener or Listener()
+        self.stop_reason = ""
+        self._watch = Stopwatch(self.listener)
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._exit.enter_context(DriverLock(self.folder))
+        config = self.config
+        url = config.database or self.folder / "campaign.db"
+        self.store = Store.open(url, config.name, create=True)
+        self._exit.callback(self.store.close)
+        self._begin_or_resume()
+        self.dispatcher: Dispatcher = config.executor.build(
+            self.folder / "evaluations", config.limits.seconds_per_evaluation
+        )
+        self._exit.callback(self.dispatcher.close)
+        self.dispatcher.warm(config.oracles)
+        self.line = build_line(config.oracles)
+        self.cache = None if config.cache is None else EvaluationCache(config.cache)
+        self.objectives, self.constraints = config.as_objectives(), config.as_constraints()
+        self.decider = self._build_decider()
+
+    def _begin_or_resume(self) -> None:
+        before = self.store.config()
+        now = self.config.model_dump(mode="json")
+        if before is not None:
+            refuse_changes(before, self.config, self.folder)
+        self.store.begin(now, self.config.fingerprint())
+        (self.folder / "campaign.yaml").write_text(effective_yaml(self.config), encoding="utf-8")
+        if before is None and self.config.data:
+            self.store.add_prior(*read_prior(self.config.data))
+
+    def _build_decider(self) -> Decider:
+        config = self.config
+        mixture = Mixture(
+            [(g.share, g.kind, g.build(config.space)) for g in config.generators],
+        )
+        goals = [o.property for o in config.objectives] + [c.property for c in config.constraints]
+        surrogate = None
+        if config.acquisition.needs_model:
+            features = CampaignFeatures.open(
+                config.surrogate.descriptor_settings(), self.folder, self.dispatcher, self._watch
+            )
+            surrogate = config.surrogate.build(tuple(dict.fromkeys(goals)), features)
+        return Decider(
+            config.seed,
+            config.space,
+            mixture,
+            surrogate,
+            config.acquisition.build(),
+            config.budget.pool,
+            config.budget.batch,
+        )
+
+    def archive(self) -> Archive:
+        """All the campaign knows now."""
+        return self.store.archive(self.objectives, self.constraints, [s.name for s in self.line])
+
+    def run(self, rounds: int | None = None, after_round: AfterRound | None = None) -> ExitCode:
+        """Runs until `rounds` rounds (by default the budget's) are closed, resuming an open one first."""
+        last = self.config.budget.rounds if rounds is None else rounds
+        self.listener.campaign_started(self.config.name, self.store.last_round(), last, self.archive())
+        unfinished = self.store.open_round()
+        number = self.store.last_round() if unfinished is not None else self.store.last_round() + 1
+        while number <= last:
+            self.stop_reason = brake_reason(self.archive(), self.config.limits, self.config.budget.batch) or ""
+            if self.stop_reason:
+                return ExitCode.STOPPED_BY_BRAKE
+            closed = self._round(number)
+            if after_round is not None:
+                with self._watch.step("report"):
+                    after_round(self.store, self.folder)
+            if not closed:
+                return ExitCode.WAITING
+            number += 1
+        self.stop_reason = brake_reason(self.archive(), self.config.limits, self.config.budget.batch) or ""
+        return ExitCode.STOPPED_BY_BRAKE if self.stop_reason else ExitCode.DONE
+
+    def _round(self, number: int) -> bool:
+        self._watch.seconds = {}
+        self.listener.round_started(number)
+        if self.store.open_round() is None:
+            self._decide(number)
+        with self._watch.step("evaluate"):
+            BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener).run(
+                number, self.archive()
+            )
+        archive = self.archive()
+        if any(r.round == number and r.progress is Progress.PENDING for r in archive.values()):
+            self.stop_reason = "evaluations are still waiting for something outside"
+            return False
+        self.store.close_round(number, self._watch.seconds)
+        self.listener.round_closed(number, archive, self._watch.seconds, self.store)
+        return True
+
+    def _decide(self, number: int) -> None:
+        archive = self.archive()
+        known = IdentityIndex()
+        for candidate_id, material, final in self.store.seen():
+            known.add(candidate_id, material)
+            if final is not None:
+                known.add(candidate_id, final)
+        decision = self.decider.decide(number, archive, known, self._option(), self._watch, self.listener)
+        self._commit(number, decision)
+
+    def _option(self) -> Option:
+        history = self.store.seconds_by_oracle()
+        cost = sum(history.get(s.name, s.settings.typical_seconds) for s in self.line)
+        return Option(self.line[0].name, self.line[-1].settings.fidelity, cost)
+
+    def _commit(self, number: int, decision: Decision) -> None:
+        first = self.line[0]
+        planned = [
+            PlannedEvaluation(first.key(s.candidate.id), s.candidate.id, first.name, first.number)
+            for s in decision.selections
+        ]
+        models = self._save_models(number)
+        self.store.commit_decision(
+            number,
+            seed=derived_seed(self.config.seed, number, "round"),
+            pool=decision.pool.candidates,
+            refusals=decision.pool.refusals,
+            predictions=decision.predictions,
+            model_version=f"{self.config.surrogate.kind}@{number}",
+            selections=decision.selections,
+            evaluations=planned,
+            timings=self._watch.seconds,
+        )
+        for role, path in models.items():
+            digest = sha256(path.read_bytes()).hexdigest()
+            relative = str(path.relative_to(self.folder))
+            self.store.add_model(role, f"{role}@{number}", relative, digest, champion=True, round=number)
+
+    def _save_models(self, number: int) -> Mapping[str, Path]:
+        folder = self.folder / "models" / str(number)
+        shutil.rmtree(folder, ignore_errors=True)
+        return self.decider.save_models(folder)

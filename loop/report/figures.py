@@ -1,0 +1,253 @@
+"""The report's figures, each a plotly figure of a campaign view."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loop.report.view import CampaignView
+from materials.archive import Record
+from materials.base import Crystal
+from materials.goals import Objective
+from materials.properties import property_named
+
+INK, MUTED, ACCENT, GOOD, BAD = "#1f2430", "#9aa3b2", "#2563eb", "#059669", "#dc2626"
+PALETTE = ("#2563eb", "#d97706", "#059669", "#9333ea", "#db2777", "#0891b2", "#64748b")
+
+
+def layout(figure: Any, height: int = 400) -> Any:
+    """The common look: white, thin grid, legend below."""
+    figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        legend={"orientation": "h", "y": -0.22, "x": 0},
+        hoverlabel={"bgcolor": "white"},
+    )
+    return figure
+
+
+def axis_title(name: str) -> str:
+    """'migration barrier (eV)'."""
+    unit = property_named(name).unit
+    return f"{name.replace('_', ' ')} ({unit})"
+
+
+def hypervolume(scores: npt.NDArray[np.float64], reference: npt.NDArray[np.float64]) -> float:
+    """Volume dominated by `scores` [n, m] above `reference` [m], larger scores being better."""
+    import torch
+    from botorch.utils.multi_objective.hypervolume import Hypervolume
+    from botorch.utils.multi_objective.pareto import is_non_dominated
+
+    points = torch.as_tensor(scores[np.all(scores > reference, axis=1)])
+    if not len(points):
+        return 0.0
+    front = points[is_non_dominated(points)]
+    return float(Hypervolume(torch.as_tensor(reference)).compute(front))
+
+
+def pareto_figure(view: CampaignView) -> Any:
+    """Every record with both first objectives measured; the Pareto front as a line. None with one objective."""
+    import plotly.graph_objects as go
+
+    if len(view.archive.objectives) < 2:
+        return None
+    first, second = view.archive.objectives[:2]
+    records = [r for r in view.archive.evaluated if r.duplicate_of is None]
+    groups = {
+        "known before": [r for r in records if r.known_before],
+        "constraints kept": [r for r in records if not r.known_before and view.archive.feasible(r)],
+        "outside a limit": [r for r in records if not r.known_before and not view.archive.feasible(r)],
+    }
+    figure = go.Figure()
+    for (label, members), colour in zip(groups.items(), (MUTED, ACCENT, "#d97706"), strict=True):
+        points = [(r, r.value(first.property, first.fidelity), r.value(second.property, second.fidelity)) for r in members]
+        points = [p for p in points if p[1] is not None and p[2] is not None]
+        if points:
+            figure.add_scatter(
+                x=[p[1] for p in points],
+                y=[p[2] for p in points],
+                mode="markers",
+                name=label,
+                marker={"color": colour, "size": 9, "opacity": 0.8},
+                text=[f"{p[0].material.formula} ({p[0].candidate.origin.generator})" for p in points],
+                hovertemplate="%{text}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
+            )
+    front = sorted(
+        (r.value(first.property, first.fidelity), r.value(second.property, second.fidelity))
+        for r in view.archive.pareto_front()
+    )
+    if front:
+        figure.add_scatter(
+            x=[p[0] for p in front],
+            y=[p[1] for p in front],
+            mode="lines+markers",
+            name="Pareto front",
+            line={"color": GOOD, "width": 2},
+            marker={"size": 13, "symbol": "circle-open", "line": {"width": 2}},
+            hoverinfo="skip",
+        )
+    figure.update_xaxes(title=axis_title(first.property))
+    figure.update_yaxes(title=axis_title(second.property))
+    return layout(figure, 440)
+
+
+def progress_figure(view: CampaignView) -> Any:
+    """Best value of each objective by round and, with several objectives, the dominated hypervolume."""
+    from plotly.subplots import make_subplots
+
+    objectives = view.archive.objectives
+    rounds = [row.number for row in view.rounds]
+    titles = [axis_title(o.property) for o in objectives] + (["hypervolume"] if len(objectives) > 1 else [])
+    figure = make_subplots(rows=1, cols=len(titles), subplot_titles=titles)
+    for column, objective in enumerate(objectives, start=1):
+        figure.add_scatter(
+            x=rounds,
+            y=[_best_until(view, objective, n) for n in rounds],
+            mode="lines+markers",
+            line={"color": ACCENT, "shape": "hv"},
+            showlegend=False,
+            row=1,
+            col=column,
+        )
+    if len(objectives) > 1:
+        figure.add_scatter(
+            x=rounds,
+            y=_hypervolumes(view, rounds),
+            mode="lines+markers",
+            line={"color": GOOD, "shape": "hv"},
+            showlegend=False,
+            row=1,
+            col=len(titles),
+        )
+    figure.update_xaxes(title="round", dtick=max(1, len(rounds) // 8))
+    layout(figure, 320)
+    figure.update_layout(margin={"t": 40})
+    return figure
+
+
+def calibration_figure(view: CampaignView, name: str) -> Any:
+    """Predicted before the test against measured, with the predicted standard deviation; None without pairs."""
+    import plotly.graph_objects as go
+
+    pairs = prediction_pairs(view, name)
+    if not pairs:
+        return None
+    figure = go.Figure()
+    measured = [m for _, m, _, _ in pairs]
+    low, high = min(measured + [p for _, _, p, _ in pairs]), max(measured + [p for _, _, p, _ in pairs])
+    figure.add_scatter(
+        x=[low, high], y=[low, high], mode="lines", line={"color": MUTED, "dash": "dot"}, showlegend=False
+    )
+    for index, number in enumerate(sorted({r.round or 0 for r, *_ in pairs})):
+        chosen = [p for p in pairs if (p[0].round or 0) == number]
+        figure.add_scatter(
+            x=[m for _, m, _, _ in chosen],
+            y=[p for _, _, p, _ in chosen],
+            error_y={"type": "data", "array": [s for *_, s in chosen], "thickness": 1, "width": 2},
+            mode="markers",
+            name=f"round {number}",
+            marker={"color": PALETTE[index % len(PALETTE)], "size": 8},
+            text=[r.material.formula for r, *_ in chosen],
+            hovertemplate="%{text}<br>measured %{x:.3f}, predicted %{y:.3f}<extra></extra>",
+        )
+    figure.update_xaxes(title=f"measured {axis_title(name)}")
+    figure.update_yaxes(title="predicted")
+    return layout(figure, 360)
+
+
+def prediction_pairs(view: CampaignView, name: str) -> list[tuple[Record, float, float, float]]:
+    """(record, measured, predicted mean, predicted std) wherever both are there and the value is exact."""
+    pairs = []
+    for candidate_id, expected in view.predictions.items():
+        record = view.archive.get(candidate_id)
+        measured = None if record is None else record.measured(name)
+        if record is None or measured is None or measured.bound != "exact":
+            continue
+        pairs += [(record, measured.value, p.mean, p.std) for p in expected if p.property == name]
+    return pairs
+
+
+def failures_figure(view: CampaignView) -> Any:
+    """How candidates ended that did not come through: failures, gates, duplicates. None when all did."""
+    import plotly.graph_objects as go
+
+    counts: Counter[str] = Counter()
+    for record in view.archive.values():
+        if record.known_before:
+            continue
+        if record.failure is not None:
+            counts[f"failed: {record.failure.kind}"] += 1
+        elif record.duplicate_of is not None:
+            counts["duplicate after relaxation"] += 1
+        elif record.stopped_by is not None:
+            counts[f"gate: {record.stopped_by.split(' not kept')[0]}"] += 1
+    if not counts:
+        return None
+    labels, values = zip(*counts.most_common()[::-1], strict=True)
+    colours = [BAD if label.startswith("failed") else "#d97706" for label in labels]
+    figure = go.Figure(go.Bar(x=values, y=labels, orientation="h", marker={"color": colours}))
+    figure.update_xaxes(title="candidates", dtick=max(1, max(values) // 8))
+    figure.update_yaxes(automargin=True)
+    return layout(figure, 120 + 34 * len(labels))
+
+
+def origins_figure(view: CampaignView) -> Any:
+    """For each generator: how many entered a pool, were picked, and came through."""
+    import plotly.graph_objects as go
+
+    steps: dict[str, Counter[str]] = {"in the pool": Counter(), "picked": Counter(), "complete": Counter()}
+    for sizes in view.pool_sizes.values():
+        steps["in the pool"].update(sizes)
+    own = [r for r in view.archive.values() if not r.known_before]
+    steps["picked"].update(r.candidate.origin.generator for r in own)
+    steps["complete"].update(
+        r.candidate.origin.generator for r in view.archive.complete if not r.known_before
+    )
+    names = sorted(steps["in the pool"])
+    figure = go.Figure()
+    for (label, counts), colour in zip(steps.items(), (MUTED, ACCENT, GOOD), strict=True):
+        figure.add_bar(
+            name=label, x=names, y=[counts[n] for n in names], marker={"color": colour},
+            text=[counts[n] for n in names],
+        )
+    figure.update_yaxes(title="candidates", type="log", rangemode="tozero")
+    return layout(figure, 360)
+
+
+def structure_figure(record: Record) -> Any:
+    """A structure to turn in three dimensions, or None for a material without one."""
+    if not isinstance(record.material, Crystal):
+        return None
+    from pymatviz import structure_3d
+
+    figure = structure_3d(record.material.structure, show_bonds=False)
+    figure.update_layout(height=360, margin={"l": 0, "r": 0, "t": 0, "b": 0}, title=None, showlegend=False)
+    return figure
+
+
+def _best_until(view: CampaignView, objective: Objective, number: int) -> float | None:
+    values = [
+        value
+        for record in view.archive.complete
+        if (record.round or 0) <= number
+        and (value := record.value(objective.property, objective.fidelity)) is not None
+    ]
+    return max(values, key=objective.score) if values else None
+
+
+def _hypervolumes(view: CampaignView, rounds: Sequence[int]) -> list[float]:
+    scored = [(r.round or 0, view.archive.scores(r) or ()) for r in view.archive.complete]
+    if not scored:
+        return [0.0 for _ in rounds]
+    table = np.array([s for _, s in scored])
+    reference = table.min(axis=0) - 0.1 * (np.ptp(table, axis=0) + 1e-9)
+    return [
+        hypervolume(table[[n <= number for n, _ in scored]].reshape(-1, table.shape[1]), reference)
+        for number in rounds
+    ]

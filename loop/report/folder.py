@@ -1,0 +1,27 @@
+"""Opens a run folder for looking at it: the configuration and a view of its database, without the driver's lock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loop.config import CampaignConfig
+from loop.database.store import Store
+from loop.errors import CampaignError
+from loop.loading import load_campaign
+from loop.report.projection import view_of
+from loop.report.view import CampaignView
+
+
+def open_view(folder: Path) -> tuple[CampaignView, CampaignConfig]:
+    """The view and the configuration of a run folder. Raises CampaignError where there is no campaign."""
+    file = folder / "campaign.yaml"
+    if not file.is_file():
+        raise CampaignError(
+            f"{folder} is no run folder: campaign.yaml is missing. Name a folder such as runs/battery."
+        )
+    config = load_campaign(str(file)).config
+    store = Store.view(config.database or folder / "campaign.db", config.name)
+    try:
+        return view_of(store, config), config
+    finally:
+        store.close()

@@ -1,0 +1,175 @@
+"""report.html: one static file with everything a person wants to see after, or during, a campaign."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from loop.report import figures
+from loop.report.ranking import STRUCTURES, structure_name
+from loop.report.view import CampaignView
+from materials.archive import Record
+from materials.base import Crystal
+from materials.properties import property_named
+
+BEST_SHOWN = 6
+TABLE_ROWS = 25
+
+
+def write_report(view: CampaignView, folder: Path) -> Path:
+    """Writes `folder`/report.html, whole or not at all."""
+    from jinja2 import Environment, PackageLoader, select_autoescape
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(loader=PackageLoader("loop.report"), autoescape=select_autoescape(["html"]))
+    text = environment.get_template("report.html").render(
+        name=view.name,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        tiles=_tiles(view),
+        goals=_goals(view),
+        pareto=_html(figures.pareto_figure(view)),
+        progress=_html(figures.progress_figure(view)) if view.rounds else "",
+        calibrations=_calibrations(view),
+        failures=_html(figures.failures_figure(view)),
+        failure_messages=_failure_messages(view),
+        origins=_html(figures.origins_figure(view)) if view.rounds else "",
+        refusals=_refusals(view),
+        best=_best(view),
+        columns=[figures.axis_title(name) for name in view.goals],
+        rows=[_table_row(view, record) for record in view.ranked[:TABLE_ROWS]],
+        hidden_rows=max(0, len(view.ranked) - TABLE_ROWS),
+        timings=_timings(view),
+        plotly_script=get_plotlyjs(),
+    )
+    path = folder / "report.html"
+    partial = path.with_suffix(".html.part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _html(figure: Any) -> str:
+    if figure is None:
+        return ""
+    config = {"displaylogo": False, "responsive": True, "displayModeBar": False}
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+
+
+def _tiles(view: CampaignView) -> list[tuple[str, str]]:
+    archive = view.archive
+    own = [r for r in archive.values() if not r.known_before]
+    stopped = sum(r.stopped_by is not None for r in own)
+    closed = sum(row.closed_at is not None for row in view.rounds)
+    return [
+        ("rounds closed", str(closed)),
+        ("candidates measured", str(len(own))),
+        ("complete, constraints kept", str(sum(not r.known_before for r in archive.complete))),
+        ("on the Pareto front", str(len(archive.pareto_front()))),
+        ("stopped at a gate", str(stopped)),
+        ("failed", str(len(archive.failed))),
+        ("known beforehand", str(len(archive) - len(own))),
+    ]
+
+
+def _goals(view: CampaignView) -> list[str]:
+    told = []
+    for objective in view.archive.objectives:
+        unit = property_named(objective.property).unit
+        name = objective.property.replace("_", " ")
+        if objective.goal == "target":
+            told.append(f"bring {name} to {objective.target:g} ± {objective.tolerance or 0:g} {unit}")
+        else:
+            told.append(f"{objective.goal} {name} ({unit})")
+    return told + [f"keep {c}" for c in view.archive.constraints]
+
+
+def _calibrations(view: CampaignView) -> list[dict[str, str]]:
+    blocks = []
+    for name in view.goals:
+        pairs = figures.prediction_pairs(view, name)
+        if not pairs:
+            continue
+        error = sum(abs(measured - mean) for _, measured, mean, _ in pairs) / len(pairs)
+        inside = sum(abs(measured - mean) <= 1.645 * std for _, measured, mean, std in pairs) / len(pairs)
+        unit = property_named(name).unit
+        blocks.append(
+            {
+                "title": name.replace("_", " "),
+                "text": f"{len(pairs)} predictions stored before the test: mean absolute error {error:.3g} {unit}; "
+                f"{inside:.0%} of the measured values lie inside the 90 % interval.",
+                "figure": _html(figures.calibration_figure(view, name)),
+            }
+        )
+    return blocks
+
+
+def _failure_messages(view: CampaignView) -> list[tuple[str, str]]:
+    return [(r.candidate.formula, r.failure.message) for r in view.archive.failed if r.failure is not None][:12]
+
+
+def _refusals(view: CampaignView) -> list[tuple[str, str, int]]:
+    total: Counter[tuple[str, str]] = Counter()
+    for counts in view.refusals.values():
+        total.update(counts)
+    return [(generator, reason, count) for (generator, reason), count in total.most_common(20)]
+
+
+def _best(view: CampaignView) -> list[dict[str, Any]]:
+    shown = [r for r in view.archive.complete if isinstance(r.material, Crystal)]
+    order = {r.id: i for i, r in enumerate(view.ranked)}
+    cards = []
+    for record in sorted(shown, key=lambda r: order[r.id])[:BEST_SHOWN]:
+        cards.append(
+            {
+                "formula": record.material.formula,
+                "novelty": view.novelty(record),
+                "origin": f"{record.candidate.origin.generator} {record.candidate.origin.note}".strip(),
+                "values": [v for name in view.goals if (v := _value(record, name))],
+                "file": "" if record.known_before else f"{STRUCTURES}/{structure_name(record)}",
+                "figure": _html(figures.structure_figure(record)),
+            }
+        )
+    return cards
+
+
+def _value(record: Record, name: str) -> str:
+    measured = record.measured(name)
+    if measured is None:
+        return ""
+    spread = "" if measured.std is None else f" ± {measured.std:.2g}"
+    limit = {"exact": "", "upper": "≤ ", "lower": "≥ "}[str(measured.bound)]
+    return f"{name.replace('_', ' ')} {limit}{measured.value:.3f}{spread} {measured.unit} ({measured.fidelity})"
+
+
+def _table_row(view: CampaignView, record: Record) -> dict[str, Any]:
+    expected = {p.property: p for p in view.predictions.get(record.id, ())}
+    cells = []
+    for name in view.goals:
+        measured = record.measured(name)
+        limit = {"exact": "", "upper": "≤ ", "lower": "≥ "}[str(measured.bound)] if measured else ""
+        cells.append(
+            {
+                "measured": "" if measured is None else f"{limit}{measured.value:.3f}",
+                "fidelity": "" if measured is None else measured.fidelity,
+                "predicted": f"{expected[name].mean:.2f} ± {expected[name].std:.2f}" if name in expected else "",
+            }
+        )
+    return {
+        "formula": record.material.formula,
+        "status": view.status(record),
+        "novelty": view.novelty(record),
+        "generator": record.candidate.origin.generator,
+        "round": "" if record.round is None else record.round,
+        "cells": cells,
+    }
+
+
+def _timings(view: CampaignView) -> list[dict[str, Any]]:
+    steps = list(dict.fromkeys(step for row in view.rounds for step in row.timings))
+    return [
+        {"round": row.number, "steps": [(step, f"{row.timings.get(step, 0.0):.1f} s") for step in steps]}
+        for row in view.rounds
+    ]

@@ -1,0 +1,74 @@
+"""ranking.csv and the structures folder: every candidate that was measured, best first."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from loop.report.view import CampaignView
+from materials.archive import Record
+from materials.base import Crystal
+from materials.properties import property_named
+from materials.reading import write_cif
+
+STRUCTURES = "structures"
+
+
+def write_ranking(view: CampaignView, folder: Path) -> Path:
+    """Writes `folder`/ranking.csv: measured values and earlier predictions in columns apart, units in the header."""
+    import pandas as pd
+
+    path = folder / "ranking.csv"
+    rows = [_row(view, rank, record) for rank, record in enumerate(view.ranked, start=1)]
+    partial = path.with_suffix(".csv.part")
+    pd.DataFrame(rows).to_csv(partial, index=False)
+    os.replace(partial, path)
+    return path
+
+
+def write_structures(view: CampaignView, folder: Path) -> Path:
+    """Writes each measured crystal as its last stage left it to `folder`/structures; older files are kept."""
+    target = folder / STRUCTURES
+    target.mkdir(exist_ok=True)
+    for record in view.ranked:
+        if isinstance(record.material, Crystal) and record.measurements and not record.known_before:
+            path = target / structure_name(record)
+            if not path.exists():
+                write_cif(path, record.material)
+    return target
+
+
+def structure_name(record: Record) -> str:
+    """The file name of a record's structure: formula, then candidate id."""
+    return f"{record.material.formula}_{record.id}.cif"
+
+
+def _row(view: CampaignView, rank: int, record: Record) -> dict[str, object]:
+    row: dict[str, object] = {
+        "rank": rank,
+        "formula": record.material.formula,
+        "status": view.status(record),
+        "novelty": view.novelty(record),
+    }
+    names = list(dict.fromkeys([*view.goals, *(m.property for m in record.measurements)]))
+    for name in names:
+        unit = property_named(name).unit
+        measured = record.measured(name)
+        row[f"measured {name} ({unit})"] = None if measured is None else measured.value
+        row[f"measured {name} std ({unit})"] = None if measured is None else measured.std
+        row[f"measured {name} bound"] = None if measured is None else str(measured.bound)
+        row[f"measured {name} fidelity"] = None if measured is None else measured.fidelity
+    expected = {p.property: p for p in view.predictions.get(record.id, ())}
+    for name in view.goals:
+        unit = property_named(name).unit
+        row[f"predicted {name} ({unit})"] = expected[name].mean if name in expected else None
+        row[f"predicted {name} std ({unit})"] = expected[name].std if name in expected else None
+    is_crystal = isinstance(record.material, Crystal) and record.measurements and not record.known_before
+    return row | {
+        "generator": record.candidate.origin.generator,
+        "origin": record.candidate.origin.note,
+        "parents": " ".join(record.candidate.origin.parents),
+        "round": record.round,
+        "structure": f"{STRUCTURES}/{structure_name(record)}" if is_crystal else None,
+        "id": record.id,
+    }

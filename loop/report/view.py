@@ -1,0 +1,88 @@
+"""One consistent look at a campaign's store, shared by everything that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loop.database.store import EvaluationRow, RoundRow, Store
+from materials.archive import Archive, Progress, Record
+from materials.base import Prediction
+from materials.goals import Constraint, Objective
+from materials.ranking import rank_records
+
+
+@dataclass(frozen=True)
+class CampaignView:
+    """Everything a report says, read in one go.
+
+    predictions: candidate id -> what was expected of it in the round that picked it, before the test.
+    """
+
+    name: str
+    archive: Archive
+    ranked: tuple[Record, ...]
+    rounds: tuple[RoundRow, ...]
+    predictions: Mapping[str, tuple[Prediction, ...]]
+    evaluations: tuple[EvaluationRow, ...]
+    refusals: Mapping[int, Mapping[tuple[str, str], int]]
+    pool_sizes: Mapping[int, Mapping[str, int]]
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """The properties of objectives, then of constraints, each once."""
+        objectives = [o.property for o in self.archive.objectives]
+        return tuple(dict.fromkeys(objectives + [c.property for c in self.archive.constraints]))
+
+    def novelty(self, record: Record) -> str:
+        """`known before`, `duplicate of ...`, `rediscovered ...`, `new`, or `not judged`."""
+        if record.known_before:
+            return "known before"
+        if record.duplicate_of is not None:
+            return f"duplicate of {record.duplicate_of}"
+        judged = [e for e in self.evaluations if e.candidate_id == record.id and "novelty" in e.provenance]
+        return str(judged[-1].provenance["novelty"]) if judged else "not judged"
+
+    def status(self, record: Record) -> str:
+        """How the record's line stands, in a few words."""
+        if record.failure is not None:
+            return f"failed: {record.failure.kind}"
+        if record.duplicate_of is not None:
+            return "duplicate"
+        if record.stopped_by is not None:
+            return f"stopped at {record.stopped_by}"
+        if record.progress is Progress.PENDING:
+            return "pending"
+        return "complete" if self.archive.feasible(record) else "outside a constraint"
+
+
+def read_view(
+    store: Store,
+    objectives: tuple[Objective, ...],
+    constraints: tuple[Constraint, ...],
+    line: tuple[str, ...],
+) -> CampaignView:
+    """Reads a view; the store may be open for writing or for viewing."""
+    archive = store.archive(objectives, constraints, line)
+    rounds = tuple(store.rounds())
+    predictions: dict[str, tuple[Prediction, ...]] = {}
+    pool_sizes: dict[int, dict[str, int]] = {}
+    for row in rounds:
+        expected = store.predictions(row.number)
+        picked = (s.candidate.id for s in store.selections(row.number))
+        predictions |= {i: tuple(expected[i]) for i in picked if i in expected}
+        sizes = pool_sizes.setdefault(row.number, {})
+        for candidate in store.pool(row.number):
+            sizes[candidate.origin.generator] = sizes.get(candidate.origin.generator, 0) + 1
+    ranked = rank_records(archive)
+    seen = {r.id for r in ranked}
+    return CampaignView(
+        name=store.name,
+        archive=archive,
+        ranked=(*ranked, *(r for r in archive.values() if r.id not in seen)),
+        rounds=rounds,
+        predictions=predictions,
+        evaluations=tuple(store.evaluations()),
+        refusals={row.number: store.refusals(row.number) for row in rounds},
+        pool_sizes=pool_sizes,
+    )

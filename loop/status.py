@@ -1,0 +1,54 @@
+"""Shows where a campaign stands: `python -m loop.status runs/battery`. Takes no lock and writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def show(folder: Annotated[Path, typer.Argument(help="A run folder, such as runs/battery.")]) -> None:
+    """Rounds, counts, failures by reason, who drives it, and the best candidates so far."""
+    from loop.errors import CampaignError
+    from loop.loading import ConfigError
+
+    try:
+        _show(folder)
+    except (CampaignError, ConfigError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _show(folder: Path) -> None:
+    from collections import Counter
+
+    from rich.console import Console
+
+    from loop.lock import holder
+    from loop.progress import best_table
+    from loop.report.folder import open_view
+
+    view, config = open_view(folder)
+    console = Console()
+    closed = sum(row.closed_at is not None for row in view.rounds)
+    driver = holder(folder)
+    state = f"driven by {driver}" if driver else "no driver is running"
+    console.print(f"[bold]{view.name}[/bold]  {closed} of {config.budget.rounds} rounds closed; {state}")
+    own = [r for r in view.archive.values() if not r.known_before]
+    counts = Counter(view.status(r).split(":")[0].split(" at ")[0] for r in own)
+    told = ", ".join(f"{count} {status}" for status, count in counts.most_common()) or "nothing measured yet"
+    console.print(f"{len(own)} candidates: {told}", highlight=False)
+    failures = Counter(str(r.failure.kind) for r in own if r.failure is not None)
+    if failures:
+        console.print("failures: " + ", ".join(f"{k} {n}" for k, n in failures.most_common()), highlight=False)
+    front = view.archive.pareto_front()
+    if front:
+        console.print(best_table(view.archive, front[:10]))
+
+
+if __name__ == "__main__":
+    app()

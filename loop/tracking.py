@@ -1,0 +1,183 @@
+"""MLflow as a projection of the database: a parent run for the campaign, a child run for each closed round.
+
+Nothing is ever read back from MLflow but the ids of runs it already holds, so that a round that was logged
+before a crash is not logged twice. An outage is a warning; the next round, or the next start, catches up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loop.config import CampaignConfig, TrackingSettings
+from loop.database.store import Store
+from loop.events import Listener
+from loop.report.figures import prediction_pairs
+from loop.report.view import CampaignView
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ARTIFACTS = ("ranking.csv", "report.html", "campaign.yaml")
+
+
+@dataclass(frozen=True)
+class RoundLog:
+    """What one child run says; metrics are finite numbers."""
+
+    number: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunIds:
+    """What MLflow answered: the parent's run id, and round -> child run id."""
+
+    parent: str
+    rounds: Mapping[int, str]
+
+
+class Tracker:
+    """Logs closed rounds in a background thread; run ids go into the store from the driver's own thread."""
+
+    def __init__(self, config: CampaignConfig, listener: Listener) -> None:
+        self._config = config
+        self._listener = listener
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
+        self._running: Future[RunIds] | None = None
+
+    def log(self, store: Store, view: CampaignView, folder: Path) -> None:
+        """Starts logging every closed round that has no run yet; skips a turn while one is still being logged."""
+        settings = self._config.tracking
+        if not isinstance(settings, TrackingSettings):
+            return
+        if self._running is not None and not self._running.done():
+            return
+        self._keep_ids(store)
+        logged = store.run_ids()
+        todo = [
+            RoundLog(row.number, round_metrics(view, row.number, row.timings))
+            for row in view.rounds
+            if row.closed_at is not None and row.number not in logged
+        ]
+        if todo:
+            self._running = self._thread.submit(_log_rounds, self._config, settings, folder, todo)
+
+    def finish(self, store: Store, view: CampaignView, folder: Path) -> None:
+        """Waits for what is being logged, then logs what is left."""
+        if self._running is not None:
+            self._keep_ids(store)
+        self.log(store, view, folder)
+        self._keep_ids(store)
+        self._thread.shutdown()
+
+    def _keep_ids(self, store: Store) -> None:
+        if self._running is None:
+            return
+        try:
+            ids = self._running.result()
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self._listener.warning(
+                f"MLflow at {tracking_uri()} could not be written ({reason[:160]}); the campaign goes on, "
+                "and the missing rounds are logged at the next start"
+            )
+        else:
+            store.set_run_id(None, ids.parent)
+            for number, run_id in ids.rounds.items():
+                store.set_run_id(number, run_id)
+        self._running = None
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the working folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def round_metrics(view: CampaignView, number: int, timings: Mapping[str, float]) -> dict[str, float]:
+    """Counts, best values, prediction errors on this round's outcomes, and seconds per step."""
+    so_far = [r for r in view.archive.complete if (r.round or 0) <= number]
+    own = [r for r in view.archive.values() if r.round == number]
+    metrics: dict[str, float] = {
+        "measured": len(own),
+        "failed": sum(r.failure is not None for r in own),
+        "stopped_at_gate": sum(r.stopped_by is not None for r in own),
+        "complete": sum(r.id in {c.id for c in so_far} for r in own),
+    }
+    for objective in view.archive.objectives:
+        values = [v for r in so_far if (v := r.value(objective.property, objective.fidelity)) is not None]
+        if values:
+            metrics[f"best_{objective.property}"] = max(values, key=objective.score)
+    for name in view.goals:
+        pairs = [p for p in prediction_pairs(view, name) if p[0].round == number]
+        if pairs:
+            errors = [abs(measured - mean) for _, measured, mean, _ in pairs]
+            metrics[f"mae_{name}"] = sum(errors) / len(errors)
+    return metrics | {f"seconds_{step}": seconds for step, seconds in timings.items()}
+
+
+def _log_rounds(
+    config: CampaignConfig, settings: TrackingSettings, folder: Path, rounds: list[RoundLog]
+) -> RunIds:
+    # Patience belongs to the campaign, not to a server that is down: few retries unless the user set more.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri())
+    experiment = client.get_experiment_by_name(settings.experiment)
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(settings.experiment)
+    identity = {"matloop.campaign": config.name, "matloop.run_folder": str(folder.resolve())}
+    parent = _find_or_create(client, experiment_id, config.name, identity | {"matloop.round": "all"})
+    if not client.get_run(parent).data.params:
+        for key, value in _flat(config.model_dump(mode="json")).items():
+            client.log_param(parent, key, value)
+    ids = {}
+    for entry in rounds:
+        tags = identity | {"matloop.round": str(entry.number), "mlflow.parentRunId": parent}
+        run_id = _find_or_create(client, experiment_id, f"round {entry.number}", tags)
+        if not client.get_run(run_id).data.metrics:
+            _log_metrics(client, run_id, entry.metrics, entry.number)
+            _log_metrics(client, parent, entry.metrics, entry.number)
+        client.set_terminated(run_id)
+        ids[entry.number] = run_id
+    for name in ARTIFACTS:
+        if (folder / name).exists():
+            client.log_artifact(parent, str(folder / name))
+    client.set_terminated(parent)
+    return RunIds(parent, ids)
+
+
+def _find_or_create(
+    client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]
+) -> str:
+    wanted = ("matloop.campaign", "matloop.run_folder", "matloop.round")
+    query = " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in wanted)
+    found = client.search_runs([experiment_id], query, max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    return str(client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id)
+
+
+def _log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    from time import time
+
+    from mlflow.entities import Metric
+
+    now = int(time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value in metrics.items()])
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, str]:
+    """Nested configuration as dotted keys; MLflow parameters are short texts."""
+    if isinstance(value, dict):
+        items = [(f"{prefix}.{key}" if prefix else str(key), item) for key, item in value.items()]
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        items = [(f"{prefix}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return {prefix.replace("[", ".").replace("]", ""): str(value)[:500]}
+    return {key: text for name, item in items for key, text in _flat(item, name).items()}
