@@ -1,0 +1,121 @@
+"""Whether the blocks of a campaign file fit together, judged before anything expensive starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from materials.properties import property_named
+
+if TYPE_CHECKING:
+    from loop.config import CampaignConfig
+    from loop.yaml_text import Place
+
+Misfit = tuple["Place", str]
+
+
+def misfits(config: CampaignConfig) -> list[InitErrorDetails]:
+    """Everything that does not fit, each with its place, in the form pydantic reports errors."""
+    checks = (_goals(config), _line(config), _material_kinds(config), _budget(config))
+    return [
+        InitErrorDetails(
+            type=PydanticCustomError("misfit", "{reason}", {"reason": message}), loc=place, input=None
+        )
+        for check in checks
+        for place, message in check
+    ]
+
+
+def _goals(config: CampaignConfig) -> Iterator[Misfit]:
+    """Every objective and constraint is measured by some oracle, at the fidelity it names."""
+    measured = {name for oracle in config.oracles for name in oracle.measures}
+    for block in ("objectives", "constraints"):
+        seen: set[tuple[str, object]] = set()
+        for number, goal in enumerate(getattr(config, block)):
+            place = (block, number, "property")
+            unknown = _unknown_property(goal.property)
+            if unknown:
+                yield place, unknown
+            elif goal.property not in measured:
+                yield (
+                    place,
+                    f"no oracle of this campaign measures {goal.property}; {_what_is_measured(measured)}",
+                )
+            key = (goal.property, getattr(goal, "fidelity", None))
+            if key in seen:
+                yield place, f"{goal.property} is named twice under {block}; keep one of them"
+            seen.add(key)
+    for number, objective in enumerate(config.objectives):
+        yield from _fidelity(config, number, objective.property, objective.fidelity)
+
+
+def _fidelity(config: CampaignConfig, number: int, name: str, fidelity: str | None) -> Iterator[Misfit]:
+    if fidelity is None or _unknown_property(name):
+        return
+    place = ("objectives", number, "fidelity")
+    ladder = property_named(name).fidelities
+    available = {oracle.fidelity for oracle in config.oracles if name in oracle.measures}
+    if fidelity not in ladder:
+        yield place, f"{name} has no fidelity {fidelity!r}; it has {', '.join(ladder)}"
+    elif available and fidelity not in available:
+        offered = ", ".join(sorted(available))
+        yield place, f"no oracle of this campaign measures {name} at fidelity {fidelity!r}, only at {offered}"
+
+
+def _line(config: CampaignConfig) -> Iterator[Misfit]:
+    """Each oracle finds what it requires, and each gate what it judges, measured before."""
+    measured: set[str] = set()
+    later = {name for oracle in config.oracles for name in oracle.measures}
+    for number, oracle in enumerate(config.oracles):
+        for name in oracle.requires:
+            if name not in measured:
+                where = "; put the oracle that measures it first" if name in later else ""
+                yield (
+                    ("oracles", number),
+                    f"{oracle.kind} needs {name}, which no earlier oracle measures{where}",
+                )
+        measured.update(oracle.measures)
+        for name in oracle.gate:
+            place = ("oracles", number, "gate", name)
+            unknown = _unknown_property(name)
+            if unknown:
+                yield place, unknown
+            elif name not in measured:
+                yield place, f"{name} is not measured up to this stage; {_what_is_measured(measured)}"
+
+
+def _material_kinds(config: CampaignConfig) -> Iterator[Misfit]:
+    """Generators, surrogate and oracles can all work on what the space holds."""
+    kind = config.space.kind
+    blocks = [
+        *((("generators", i, "kind"), block) for i, block in enumerate(config.generators)),
+        (("surrogate", "kind"), config.surrogate),
+        *((("oracles", i, "kind"), block) for i, block in enumerate(config.oracles)),
+    ]
+    for place, block in blocks:
+        if kind not in block.material_kinds:
+            able = " or ".join(block.material_kinds)
+            yield place, f"{block.kind} works on {able}, but this space holds materials of kind {kind}"
+
+
+def _budget(config: CampaignConfig) -> Iterator[Misfit]:
+    batch, pool = config.budget.batch, config.budget.pool
+    if batch > pool:
+        yield (
+            ("budget", "batch"),
+            f"a batch of {batch} cannot be picked from a pool of {pool}; raise pool or lower batch",
+        )
+
+
+def _unknown_property(name: str) -> str | None:
+    try:
+        property_named(name)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _what_is_measured(measured: set[str]) -> str:
+    return f"measured are: {', '.join(sorted(measured)) or 'nothing'}"

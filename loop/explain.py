@@ -1,0 +1,124 @@
+"""Turns what pydantic found wrong into sentences: where it stands, what is wrong, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from loop.plugins import OneOf, PluginError, did_you_mean
+from loop.yaml_text import Place
+from materials.settings import Settings
+
+
+def explain(error: ValidationError, model: type[Settings], data: Any) -> list[tuple[Place, str]]:
+    """(place, sentence) for each thing wrong with `data`, the alternatives of a union joined into one."""
+    found: dict[Place, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        place = _place_in(data, detail)
+        sentence = _sentence(detail, place, model, data)
+        if sentence not in found.setdefault(place, []):
+            found[place].append(sentence)
+    return [(place, "; or ".join(sentences)) for place, sentences in found.items()]
+
+
+def suspicious_scalars(data: Any, effective: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Scalars of another type than the one they were taken for: the text '3' or `true` where a number belongs."""
+    if isinstance(data, Mapping) and isinstance(effective, Mapping):
+        for key in data.keys() & effective.keys():
+            yield from suspicious_scalars(data[key], effective[key], (*place, key))
+    elif isinstance(data, list) and isinstance(effective, list) and len(data) == len(effective):
+        for number, (one, other) in enumerate(zip(data, effective, strict=True)):
+            yield from suspicious_scalars(one, other, (*place, number))
+    elif isinstance(effective, bool | int | float):
+        if isinstance(data, str) or isinstance(data, bool) is not isinstance(effective, bool):
+            wanted = "true or false" if isinstance(effective, bool) else "a number"
+            shown = f"the text {data!r}" if isinstance(data, str) else str(data).lower()
+            yield place, f"{wanted} is expected here, not {shown}"
+
+
+def show_place(place: Sequence[str | int]) -> str:
+    """oracles[1].fmax"""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+    return text.lstrip(".")
+
+
+def _place_in(data: Any, detail: ErrorDetails) -> Place:
+    """The error's location without the names of union members that pydantic adds to it."""
+    place: list[str | int] = []
+    steps = list(detail["loc"])
+    for number, step in enumerate(steps):
+        last = number == len(steps) - 1
+        if isinstance(data, Mapping) and (step in data or (last and detail["type"] == "missing")):
+            data = data.get(step)
+        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+            data = data[step]
+        elif data is not None or isinstance(step, int):
+            continue
+        place.append(step)
+    return tuple(place)
+
+
+def _sentence(detail: ErrorDetails, place: Place, model: type[Settings], data: Any) -> str:
+    kind, message = detail["type"], detail["msg"]
+    if kind == "extra_forbidden":
+        known = _known_keys(model, data, place[:-1])
+        hint = did_you_mean(place[-1], known)
+        return f"unknown key{hint}" if hint else f"unknown key; known here: {', '.join(known)}"
+    if kind == "missing":
+        return "this key is missing"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if kind in ("misfit", "kind_unknown", "kind_missing", "block_expected"):
+        return message
+    shown = repr(detail["input"])
+    return f"{message[0].lower()}{message[1:]}, not {shown if len(shown) < 60 else shown[:57] + '...'}"
+
+
+def _known_keys(model: type[Settings], data: Any, place: Place) -> list[str]:
+    """The keys of the block at `place`, found by following the models' annotations beside the data."""
+    annotation: Any = model
+    for step in place:
+        block = _block(annotation, data)
+        if isinstance(step, str) and block is not None and step in block.model_fields:
+            field = block.model_fields[step]
+            annotation = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+        else:
+            annotation = _item(annotation)
+        data = data[step]
+    block = _block(annotation, data)
+    return [] if block is None else list(block.model_fields)
+
+
+def _block(annotation: Any, data: Any) -> type[Settings] | None:
+    """The model that a block of data is read by."""
+    for part in _parts(annotation, lambda a: get_origin(a) in (Annotated, Union, UnionType)):
+        if isinstance(part, OneOf) and isinstance(data, Mapping):
+            try:
+                return part.kinds.load(data.get("kind"))
+            except PluginError:
+                return None
+        if isinstance(part, type) and issubclass(part, Settings) and part.__subclasses__() == []:
+            return part
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
+
+
+def _parts(annotation: Any, opens: Callable[[Any], bool]) -> Iterator[Any]:
+    """What an annotation is made of, the last first, so that `OneOf` comes before the base class it narrows."""
+    if opens(annotation):
+        for part in reversed(get_args(annotation)):
+            yield from _parts(part, opens)
+    else:
+        yield annotation
+
+
+def _item(annotation: Any) -> Any:
+    """What a list or mapping holds."""
+    for part in _parts(annotation, lambda a: get_origin(a) in (Annotated, Union, UnionType)):
+        arguments = [a for a in get_args(part) if a is not Ellipsis]
+        if arguments:
+            return arguments[-1]
+    return None

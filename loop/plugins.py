@@ -1,0 +1,205 @@
+"""The kinds of blocks a campaign file may hold: built-ins plus what installed distributions announce.
+
+A distribution adds a kind without touching this repository by an entry point whose name is the kind and whose
+value is the settings class:
+
+    [project.entry-points."matloop.oracles"]
+    my_robot = "my_package.robot:RobotSettings"
+
+A kind's module is imported when a campaign first names it, so a broken plugin harms nobody else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, get_args
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+
+from materials.settings import Settings
+
+
+class PluginError(ValueError):
+    """A kind that nobody offers, or one whose code cannot be used."""
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """'; did you mean ...?' with the nearest known word, or nothing."""
+    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """All kinds one block of a campaign file may be of.
+
+    what: the block in words ("oracle"). base: 'module:Class' every kind derives from. builtin: kind -> 'module:Class'.
+    group: the entry point group that adds kinds, or None where nobody else may.
+    """
+
+    what: str
+    base: str
+    builtin: Mapping[str, str]
+    group: str | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """Every kind on offer, built-ins first."""
+        return (*self.builtin, *(name for name in self._announced() if name not in self.builtin))
+
+    def load(self, kind: object) -> type[Settings]:
+        """The settings class of `kind`. Raises PluginError naming the valid kinds, or the broken distribution."""
+        announced = self._announced()
+        if isinstance(kind, str) and kind in self.builtin:
+            return self._checked(kind, _imported(self.builtin[kind]))
+        if not isinstance(kind, str) or kind not in announced:
+            hint = did_you_mean(kind, self.names())
+            raise PluginError(
+                f"unknown kind {kind!r}{hint} Known kinds of {self.what}: {', '.join(self.names())}"
+            )
+        points = announced[kind]
+        if len(points) > 1:
+            owners = " and ".join(_owner(point) for point in points)
+            raise PluginError(f"kind {kind!r} is announced by {owners}; uninstall all but one of them")
+        try:
+            return self._checked(kind, points[0].load())
+        except Exception as error:
+            raise PluginError(
+                f"kind {kind!r} comes from {_owner(points[0])}, which cannot be used: "
+                f"{type(error).__name__}: {error}; mend or uninstall that distribution"
+            ) from error
+
+    def load_all(self) -> tuple[dict[str, type[Settings]], list[str]]:
+        """Every kind that can be used, and a sentence about each one that cannot."""
+        usable: dict[str, type[Settings]] = {}
+        problems: list[str] = []
+        for name in self.names():
+            try:
+                usable[name] = self.load(name)
+            except PluginError as error:
+                problems.append(str(error))
+        for name in self._announced().keys() & self.builtin.keys():
+            owners = ", ".join(_owner(point) for point in self._announced()[name])
+            problems.append(f"kind {name!r} of {owners} is ignored: matloop has its own of that name")
+        return usable, problems
+
+    def _announced(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
+        if self.group is not None:
+            for point in entry_points(group=self.group):
+                same = found.setdefault(point.name, [])
+                if all(other.value != point.value or _owner(other) != _owner(point) for other in same):
+                    same.append(point)
+        return dict(sorted(found.items()))
+
+    def _checked(self, kind: str, loaded: object) -> type[Settings]:
+        base = _imported(self.base)
+        if not (isinstance(loaded, type) and isinstance(base, type) and issubclass(loaded, base)):
+            raise PluginError(f"{loaded!r} is no subclass of {self.base}")
+        assert issubclass(loaded, Settings)
+        allowed = get_args(loaded.model_fields["kind"].annotation)
+        if kind not in allowed:
+            raise PluginError(f"{loaded.__name__} must declare  kind: Literal[{kind!r}] = {kind!r}")
+        return loaded
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotates a field with the strict union over `kinds`; the class is chosen by the block's key `kind`."""
+
+    kinds: Kinds
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.with_info_plain_validator_function(self._validated)
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        usable, _ = self.kinds.load_all()
+        choices = {name: cls.__pydantic_core_schema__ for name, cls in usable.items()}
+        return handler(core_schema.tagged_union_schema(dict(choices), discriminator="kind"))
+
+    def _validated(self, value: object, info: core_schema.ValidationInfo) -> Settings:
+        if isinstance(value, Settings):
+            value = value.model_dump()
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError(
+                "block_expected", "a block of keys is expected here, such as {{kind: ...}}"
+            )
+        if "kind" not in value:
+            names = ", ".join(self.kinds.names())
+            raise PydanticCustomError(
+                "kind_missing", "the key `kind` is missing; known kinds: {names}", {"names": names}
+            )
+        try:
+            chosen = self.kinds.load(value["kind"])
+        except PluginError as error:
+            raise PydanticCustomError("kind_unknown", "{reason}", {"reason": str(error)}) from error
+        return chosen.model_validate(value, context=info.context)
+
+
+def _imported(target: str) -> object:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _owner(point: EntryPoint) -> str:
+    distribution = (
+        "an unnamed distribution" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    )
+    return f"{distribution} (entry point {point.name} = {point.value})"
+
+
+GENERATORS = Kinds(
+    "generator",
+    "generators.base:GeneratorSettings",
+    {
+        "substitution": "generators.substitution:SubstitutionSettings",
+        "random": "generators.random_crystal:RandomCrystalSettings",
+        "files": "generators.files:FilesSettings",
+        "genetic": "generators.genetic:GeneticSettings",
+    },
+    "matloop.generators",
+)
+SURROGATES = Kinds(
+    "surrogate",
+    "surrogates.base:SurrogateSettings",
+    {"gp": "surrogates.gaussian_process:GaussianProcessSettings"},
+    "matloop.surrogates",
+)
+ACQUISITIONS = Kinds(
+    "acquisition",
+    "acquisition.base:AcquisitionSettings",
+    {
+        "noisy_expected_improvement": "acquisition.noisy_expected_improvement:NoisyExpectedImprovementSettings",
+        "random": "acquisition.random_choice:RandomChoiceSettings",
+        "greedy": "acquisition.greedy:GreedySettings",
+    },
+    "matloop.acquisitions",
+)
+ORACLES = Kinds(
+    "oracle",
+    "oracles.base:OracleSettings",
+    {
+        "relax": "oracles.relax:RelaxSettings",
+        "hull": "oracles.hull:HullSettings",
+        "bvse": "oracles.bvse:BondValenceSettings",
+        "table": "oracles.table:TableSettings",
+    },
+    "matloop.oracles",
+)
+EXECUTORS = Kinds(
+    "executor",
+    "loop.executors.base:ExecutorSettings",
+    {
+        "serial": "loop.executors.serial:SerialExecutorSettings",
+        "local": "loop.executors.local:LocalExecutorSettings",
+    },
+)
