@@ -105,3 +105,10 @@ class OracleSettings(Settings):
     def build(self) -> Oracle | TicketOracle:
         """The oracle, its heavy libraries imported here; called in the worker."""
         raise NotImplementedError
+
+
+class TicketOracleSettings(OracleSettings):
+    """A block whose oracle is physical or lives elsewhere: the driver builds it and polls it itself."""
+
+    def build(self) -> TicketOracle:
+        raise NotImplementedError

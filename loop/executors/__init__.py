@@ -1,0 +1,1 @@
+"""Where oracles run: `base` is the contract, `serial` and `local` fulfil it, `tasks` is what a task does."""

@@ -1,0 +1,180 @@
+"""What a task does: builds the oracle once per process, evaluates a request, records its outcome."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loop.executors.records import attempt_folder, file_artifacts, write_outcome
+from materials.base import Failure, FailureKind, Measurement, Outcome, Request, Status, canonical_json
+from materials.properties import PROPERTIES
+from oracles.base import Oracle, OracleSettings
+
+log = logging.getLogger(__name__)
+
+TRACEBACK_FILE = "traceback.txt"
+LONGEST_MESSAGE = 1000
+"""Characters of an exception's text kept in a failure; the traceback has all of it."""
+
+_oracles: dict[tuple[type[OracleSettings], str], Oracle] = {}
+
+
+@dataclass(frozen=True)
+class RunningTask:
+    """A request that was submitted and has not come back.
+
+    `seconds` since it started, None while it waits for a free worker; `worker` is the process id, None while
+    it waits and for what runs outside of this machine (`outside`: a lab, a remote queue).
+    """
+
+    key: str
+    oracle: str
+    candidate_id: str
+    formula: str
+    seconds: float | None = None
+    worker: int | None = None
+    outside: bool = False
+
+    @classmethod
+    def of(
+        cls, request: Request, seconds: float | None = None, worker: int | None = None, outside: bool = False
+    ) -> RunningTask:
+        """The request as a running task."""
+        formula = request.material.formula
+        return cls(request.key, request.oracle, request.candidate.id, formula, seconds, worker, outside)
+
+
+def oracle_of(settings: OracleSettings) -> Oracle:
+    """The oracle of these settings, built on first use and kept for the life of the process."""
+    name = (type(settings), settings.model_dump_json())
+    if name not in _oracles:
+        oracle = settings.build()
+        if not isinstance(oracle, Oracle):
+            raise TypeError(f"oracle {settings.kind}: build() gave {type(oracle).__name__}, not an Oracle")
+        _oracles[name] = oracle
+    return _oracles[name]
+
+
+def preload(settings: OracleSettings) -> None:
+    """Builds an oracle ahead of its first request. A fault is logged; the requests will report it."""
+    try:
+        oracle_of(settings)
+    except Exception:
+        log.exception("oracle %s could not be built", settings.kind)
+
+
+def evaluate(settings: OracleSettings, request: Request, folder: Path, attempt: int) -> Outcome:
+    """Evaluates one request in this process; a fault becomes an outcome with a typed failure.
+
+    Writes outcome.json, and traceback.txt where the oracle raised, into `folder/<key>/<attempt>/`. An outcome
+    that could not be written still comes back, with the reason under `unsaved` in its provenance.
+    """
+    place = attempt_folder(folder, request.key, attempt)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return failed(request, _kind_of(error), f"{place}: {error}")
+    outcome = _ask(settings, request, place)
+    try:
+        write_outcome(outcome, place)
+    except OSError as error:
+        return replace(outcome, provenance={**outcome.provenance, "unsaved": f"{place}: {error}"})
+    return outcome
+
+
+def _ask(settings: OracleSettings, request: Request, place: Path) -> Outcome:
+    started = time.perf_counter()
+    try:
+        oracle = oracle_of(settings)
+        started = time.perf_counter()  # loading a model is not part of what an evaluation costs
+        answers = list(oracle.evaluate([request]))
+        outcome = checked(answers, settings, request, time.perf_counter() - started)
+        return file_artifacts(outcome, place)
+    except (Exception, SystemExit) as error:
+        with suppress(OSError):
+            (place / TRACEBACK_FILE).write_text(traceback.format_exc(), encoding="utf-8")
+        message = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+        return failed(request, _kind_of(error), message, time.perf_counter() - started)
+
+
+def failed(request: Request, kind: FailureKind, message: str, seconds: float = 0.0) -> Outcome:
+    """The outcome of a request that gave no value, open to another attempt."""
+    return Outcome(
+        key=request.key,
+        candidate_id=request.candidate.id,
+        oracle=request.oracle,
+        status=Status.FAILED,
+        failure=Failure(kind, message),
+        seconds=seconds,
+    )
+
+
+def _kind_of(error: BaseException) -> FailureKind:
+    number = getattr(error, "errno", None) if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return FailureKind.DISK_FULL
+    text = str(error).lower()
+    # torch says so with a RuntimeError, on CPU as on GPU.
+    torch_says_so = isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or torch_says_so:
+        return FailureKind.OUT_OF_MEMORY
+    return FailureKind.ERROR
+
+
+def checked(
+    answers: Sequence[Outcome], settings: OracleSettings, request: Request, seconds: float = 0.0
+) -> Outcome:
+    """The one outcome an oracle owed for a request, or a failure of kind bad_result saying what is wrong.
+
+    What is returned went through JSON, so that an outcome is the same whether it comes from a process, a file
+    or this one. `seconds` is filled in where the oracle left it 0.
+    """
+    fault = _fault_of(answers, settings, request)
+    if fault is None:
+        answer = answers[0]
+        try:
+            return Outcome.from_dict(
+                json.loads(canonical_json({**answer.to_dict(), "seconds": answer.seconds or seconds}))
+            )
+        except (TypeError, ValueError) as error:
+            fault = f"its outcome cannot be written as JSON: {error}"
+    message = f"oracle {request.oracle}, {request.material.formula}: {fault}"
+    return failed(request, FailureKind.BAD_RESULT, message, seconds)
+
+
+def _fault_of(answers: Sequence[Outcome], settings: OracleSettings, request: Request) -> str | None:
+    if len(answers) != 1:
+        return f"it gave {len(answers)} outcomes for one request"
+    answer = answers[0]
+    asked = (request.key, request.candidate.id, request.oracle)
+    if (answer.key, answer.candidate_id, answer.oracle) != asked:
+        return f"it answered {answer.key} ({answer.candidate_id}, {answer.oracle}) instead of {request.key}"
+    if answer.status is Status.DONE and answer.failure is not None:
+        return "its outcome is done and a failure at once"
+    if answer.status in (Status.FAILED, Status.REJECTED) and answer.failure is None:
+        return f"its outcome is {answer.status} without a reason"
+    return next((fault for m in answer.measurements if (fault := _measurement_fault(m, settings))), None)
+
+
+def _measurement_fault(measurement: Measurement, settings: OracleSettings) -> str | None:
+    name = measurement.property
+    if name not in settings.measures:
+        return f"it measured {name}, which it does not declare (it declares {', '.join(settings.measures)})"
+    unit = PROPERTIES[name].unit if name in PROPERTIES else measurement.unit
+    if measurement.unit != unit:
+        return f"{name} is in {measurement.unit!r}, but its unit is {unit!r}"
+    if not math.isfinite(measurement.value):
+        return f"{name} is {measurement.value}"
+    if measurement.std is not None and not (math.isfinite(measurement.std) and measurement.std >= 0):
+        return f"the std of {name} is {measurement.std}"
+    return None

@@ -1,0 +1,93 @@
+"""Oracles outside of this process (a robot, a remote queue): submitted to and polled by the driver."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from loop.executors.records import attempt_folder, write_outcome
+from loop.executors.tasks import RunningTask, checked, failed
+from materials.base import FailureKind, Outcome, Request, Ticket
+from oracles.base import TicketOracle, TicketOracleSettings
+
+log = logging.getLogger(__name__)
+
+ATTEMPT = "attempt"
+"""Where a ticket's handle carries the number of the attempt, beside what the oracle put there."""
+
+
+@dataclass
+class _Open:
+    settings: TicketOracleSettings
+    request: Request
+    ticket: Ticket
+    since: float
+
+
+class TicketDesk:
+    """Keeps the open tickets of a driver. Each oracle is built once, in the driver's process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._oracles: dict[str, TicketOracle] = {}
+        self._open: dict[str, _Open] = {}
+
+    def submit(self, settings: TicketOracleSettings, request: Request, attempt: int) -> Ticket:
+        """Asks the oracle and keeps its ticket. What the oracle raises (unreachable, refused) is raised."""
+        (given,) = self._oracle(settings).submit([request])
+        ticket = Ticket(request.oracle, request.key, {**given.handle, ATTEMPT: attempt})
+        self.resume(settings, request, ticket)
+        return ticket
+
+    def resume(self, settings: TicketOracleSettings, request: Request, ticket: Ticket) -> None:
+        """Polls a ticket from now on."""
+        self._open[ticket.key] = _Open(settings, request, ticket, time.monotonic())
+
+    def poll(self) -> list[Outcome]:
+        """The outcomes that are there now, recorded on disk like those of workers."""
+        return [outcome for entry in list(self._open.values()) if (outcome := self._poll(entry)) is not None]
+
+    def _poll(self, entry: _Open) -> Outcome | None:
+        request, settings = entry.request, entry.settings
+        try:
+            answer = self._oracle(settings).poll(entry.ticket)
+        except OSError as error:  # an outage outside; the answer is not lost, it comes later
+            log.warning("oracle %s, request %s: cannot be asked now: %s", request.oracle, request.key, error)
+            return None
+        except Exception as error:
+            answer = failed(request, FailureKind.ERROR, f"{type(error).__name__}: {error}")
+        if answer is None:
+            return None
+        del self._open[request.key]
+        outcome = checked([answer], settings, request)
+        attempt = attempt_folder(self._folder, request.key, entry.ticket.handle.get(ATTEMPT, 1))
+        try:
+            attempt.mkdir(parents=True, exist_ok=True)
+            write_outcome(outcome, attempt)
+        except OSError as error:
+            log.warning("request %s: its outcome could not be written to %s: %s", request.key, attempt, error)
+        return outcome
+
+    def holds(self, ticket: Ticket) -> bool:
+        """Whether this ticket is polled here."""
+        return ticket.key in self._open
+
+    def cancel(self, ticket: Ticket) -> bool:
+        """Asks the oracle to stop; when it will, the ticket is forgotten."""
+        stopped = self._oracle(self._open[ticket.key].settings).cancel(ticket)
+        if stopped:
+            del self._open[ticket.key]
+        return stopped
+
+    def running(self) -> list[RunningTask]:
+        """The open tickets."""
+        now = time.monotonic()
+        return [RunningTask.of(e.request, now - e.since, outside=True) for e in self._open.values()]
+
+    def _oracle(self, settings: TicketOracleSettings) -> TicketOracle:
+        name = settings.fingerprint()
+        if name not in self._oracles:
+            self._oracles[name] = settings.build()
+        return self._oracles[name]
