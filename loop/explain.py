@@ -85,7 +85,9 @@ def _known_keys(model: type[Settings], data: Any, place: Place) -> list[str]:
         block = _block(annotation, data)
         if isinstance(step, str) and block is not None and step in block.model_fields:
             field = block.model_fields[step]
-            annotation = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+            annotation = (
+                Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+            )
         else:
             annotation = _item(annotation)
         data = data[step]
@@ -101,9 +103,9 @@ def _block(annotation: Any, data: Any) -> type[Settings] | None:
                 return part.kinds.load(data.get("kind"))
             except PluginError:
                 return None
-        if isinstance(part, type) and issubclass(part, Settings) and part.__subclasses__() == []:
+        if isinstance(part, type) and issubclass(part, Settings):
             return part
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
+    return None
 
 
 def _parts(annotation: Any, opens: Callable[[Any], bool]) -> Iterator[Any]:

@@ -88,7 +88,9 @@ def _mapping(document: YamlText, path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: the file is empty; docs/campaign-file.md shows what belongs in it")
     if not isinstance(document.value, dict):
         found = "a list" if isinstance(document.value, list) else "a single value"
-        raise ConfigError(f"{path}:1: the file holds {found}, but a campaign is a block of keys (name: ..., space: ...)")
+        raise ConfigError(
+            f"{path}:1: the file holds {found}, but a campaign is a block of keys (name: ..., space: ...)"
+        )
     return document.value
 
 

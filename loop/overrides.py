@@ -56,7 +56,9 @@ class Override:
                 raise OverrideError(f"--set {self.text}: no item [{step}], the file lists {len(block)}")
             return block[step]
         if not isinstance(block, dict):
-            raise OverrideError(f"--set {self.text}: {step!r} is looked for in something that is no block of keys")
+            raise OverrideError(
+                f"--set {self.text}: {step!r} is looked for in something that is no block of keys"
+            )
         return None if new else block[step]
 
     def _forget_foreign_keys(self, block: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -74,19 +75,27 @@ class Kinds:
                 f"{type(error).__name__}: {error}; mend or uninstall that distribution"
             ) from error
 
-    def load_all(self) -> tuple[dict[str, type[Settings]], list[str]]:
-        """Every kind that can be used, and a sentence about each one that cannot."""
+    def load_all(self) -> dict[str, type[Settings]]:
+        """Every kind that can be used; `problems` names the others."""
         usable: dict[str, type[Settings]] = {}
-        problems: list[str] = []
         for name in self.names():
-            try:
+            with suppress(PluginError):
                 usable[name] = self.load(name)
+        return usable
+
+    def problems(self) -> list[str]:
+        """A sentence about each announced kind that cannot be used, or is not used because a built-in has its name."""
+        found: list[str] = []
+        for name, points in self._announced().items():
+            if name in self.builtin:
+                owners = ", ".join(map(_owner, points))
+                found.append(f"kind {name!r} of {owners} is ignored: matloop has its own of that name")
+                continue
+            try:
+                self.load(name)
             except PluginError as error:
-                problems.append(str(error))
-        for name in self._announced().keys() & self.builtin.keys():
-            owners = ", ".join(_owner(point) for point in self._announced()[name])
-            problems.append(f"kind {name!r} of {owners} is ignored: matloop has its own of that name")
-        return usable, problems
+                found.append(str(error))
+        return found
 
     def _announced(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}
@@ -122,8 +131,7 @@ class OneOf:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        usable, _ = self.kinds.load_all()
-        choices = {name: cls.__pydantic_core_schema__ for name, cls in usable.items()}
+        choices = {name: cls.__pydantic_core_schema__ for name, cls in self.kinds.load_all().items()}
         return handler(core_schema.tagged_union_schema(dict(choices), discriminator="kind"))
 
     def _validated(self, value: object, info: core_schema.ValidationInfo) -> Settings:

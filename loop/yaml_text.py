@@ -73,6 +73,12 @@ def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return float(text.replace(".inf", "inf").replace(".nan", "nan"))
 
 
+def _list(dumper: yaml.SafeDumper, items: Sequence[Any]) -> yaml.SequenceNode:
+    blocks = any(isinstance(item, Mapping) for item in items)
+    return dumper.represent_sequence(_TAG + "seq", items, flow_style=not blocks)
+
+
+_Dumper.add_representer(list, _list)
 _Loader.add_constructor(_TAG + "int", _integer)
 _Loader.add_constructor(_TAG + "float", _number)
 

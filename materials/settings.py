@@ -29,7 +29,7 @@ def _meaning_of(value: Any) -> Any:
     if isinstance(value, Settings):
         return value.meaning()
     if isinstance(value, Path):
-        return _content_of(value)
+        return content_of(value)
     if isinstance(value, dict):
         return {str(k): _meaning_of(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -38,7 +38,8 @@ def _meaning_of(value: Any) -> Any:
     return value
 
 
-def _content_of(path: Path) -> str:
+def content_of(path: Path) -> str:
+    """The first 16 hex digits of the sha256 over a file, or over all files in a folder with their names."""
     digest = hashlib.sha256()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:

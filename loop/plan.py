@@ -1,0 +1,126 @@
+"""What a campaign will do, in plain words, before it does it: the text of `--dry-run`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loop.config import CampaignConfig, ConstraintSettings, ObjectiveSettings
+from loop.plugins import ACQUISITIONS, GENERATORS, ORACLES, SURROGATES
+from materials.properties import property_named
+from materials.space import Space
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MLFLOW_DEFAULT = "sqlite:///mlflow.db"
+
+
+def describe(config: CampaignConfig, folder: Path | None = None) -> RenderableType:
+    """The plan and the complete effective configuration, for a rich console."""
+    from rich.console import Group
+    from rich.syntax import Syntax
+    from rich.table import Table
+    from rich.text import Text
+
+    from loop.loading import effective_yaml
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for label, text in plan(config, folder or Path("runs") / config.name):
+        table.add_row(label, Text(text))
+    return Group(
+        Text(f"Plan of campaign {config.name}", style="bold"),
+        table,
+        Text("\nEffective configuration", style="bold"),
+        Syntax(effective_yaml(config), "yaml", background_color="default"),
+    )
+
+
+def plan(config: CampaignConfig, folder: Path) -> Iterator[tuple[str, str]]:
+    """(label, sentence) for each part of the plan."""
+    yield "space", _space(config.space)
+    yield "goals", "\n".join([*map(_objective, config.objectives), *map(_constraint, config.constraints)])
+    yield "known before", ", ".join(str(path) for path in config.data) or "nothing"
+    yield "candidates", _generators(config)
+    yield "choice", f"{config.acquisition.kind} on a {config.surrogate.kind} surrogate"
+    for number, sentence in enumerate(_line(config)):
+        yield ("oracles" if number == 0 else ""), sentence
+    yield "budget", _budget(config)
+    yield "files", f"{folder}/ (database {config.database or folder / 'campaign.db'})"
+    yield "cache", "none" if config.cache is None else str(config.cache)
+    yield "MLflow", _tracking(config)
+    for problem in _plugin_problems():
+        yield "warning", problem
+
+
+def _space(space: Space) -> str:
+    least, most = space.number_of_elements
+    smallest, largest = space.number_of_atoms
+    what = f"{space.kind}s of {', '.join(space.elements)}"
+    if space.formula is not None:
+        what = f"{space.kind}s of formula {space.formula}"
+    with_required = f", always with {' and '.join(space.required)}" if space.required else ""
+    balanced = ", charge balanced" if space.charge_balanced else ""
+    return f"{what}{with_required}; {least} to {most} elements, {smallest} to {largest} atoms{balanced}"
+
+
+def _objective(goal: ObjectiveSettings) -> str:
+    known = property_named(goal.property)
+    at = "" if goal.fidelity is None else f" at fidelity {goal.fidelity}"
+    if goal.goal != "target":
+        return f"{goal.goal} {goal.property}{at} ({known.unit}): {known.meaning}"
+    within = "" if goal.tolerance is None else f" within {goal.tolerance:g}"
+    return f"bring {goal.property}{at} to {goal.target:g}{within} {known.unit}: {known.meaning}"
+
+
+def _constraint(limit: ConstraintSettings) -> str:
+    return f"keep {limit.constraint()} {property_named(limit.property).unit}"
+
+
+def _generators(config: CampaignConfig) -> str:
+    total = sum(generator.share for generator in config.generators)
+    shares = [f"{generator.kind} {generator.share / total:.0%}" for generator in config.generators]
+    return f"{config.budget.pool} a round, at first {', '.join(shares)}; shares follow success"
+
+
+def _line(config: CampaignConfig) -> Iterator[str]:
+    for number, oracle in enumerate(config.oracles, 1):
+        measured = ", ".join(oracle.measures) or "nothing"
+        gates = " and ".join(str(gate.constraint(name)) for name, gate in oracle.gate.items())
+        gate = f"; goes on only with {gates}" if gates else ""
+        seconds = _duration(oracle.typical_seconds)
+        yield f"{number}. {oracle.kind} measures {measured} ({oracle.fidelity}), about {seconds} each{gate}"
+
+
+def _budget(config: CampaignConfig) -> str:
+    budget = config.budget
+    candidates = budget.rounds * budget.batch
+    calls = candidates * len(config.oracles)
+    seconds = candidates * sum(oracle.typical_seconds for oracle in config.oracles)
+    return (
+        f"{budget.rounds} rounds of {budget.batch}: {candidates} candidates, at most {calls} oracle calls, "
+        f"roughly {_duration(seconds)} of one core for oracles"
+    )
+
+
+def _tracking(config: CampaignConfig) -> str:
+    if config.tracking is None:
+        return "off"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or MLFLOW_DEFAULT
+    return f"experiment {config.tracking.experiment} at {uri}"
+
+
+def _plugin_problems() -> Sequence[str]:
+    return [
+        sentence for kinds in (GENERATORS, SURROGATES, ACQUISITIONS, ORACLES) for sentence in kinds.problems()
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
