@@ -1,0 +1,134 @@
+"""Columns of a table that hold measurements, and what a cell of them says."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from materials.base import Bound, Measurement
+from materials.properties import PROPERTIES, Property, property_named
+
+# Computed columns of the public mp_20, perov_5 and mpts_52 sets: the Materials Project's PBE values.
+PUBLIC_COLUMNS = {"formation_energy_per_atom": "formation_energy", "e_above_hull": "energy_above_hull"}
+DETAILS = ("std", "bound", "fidelity")
+LIKENESS = 0.8
+"""From this similarity of names (difflib's ratio) a column is taken for a misspelt property."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One property's columns: header of the value, and of the details that the table has."""
+
+    property: Property
+    header: str
+    details: Mapping[str, str]
+    fidelity: str
+
+
+class MeasuredColumns:
+    """Turns rows of a table into measurements.
+
+    A column is named after a registered property, with or without its unit: `band_gap` or `band_gap (eV)`.
+    `band_gap_std`, `band_gap_bound` (exact, upper or lower) and `band_gap_fidelity` say more about it. Without
+    a fidelity column a value counts as `experiment`; in a table with computed columns of the public mp_20 sets,
+    as `PBE`.
+    """
+
+    def __init__(self, header: Sequence[str]) -> None:
+        names = {_bare_name(column): column for column in header}
+        public = any(name in names for name in PUBLIC_COLUMNS)
+        self._columns = []
+        for name, column in names.items():
+            owner = PUBLIC_COLUMNS.get(name, name)
+            if owner in PROPERTIES:
+                _check_unit(column, property_named(owner))
+                details = {d: names[f"{name}_{d}"] for d in DETAILS if f"{name}_{d}" in names}
+                fidelity = "PBE" if public else "experiment"
+                self._columns.append(_Column(property_named(owner), column, details, fidelity))
+            else:
+                _check_other(name, column, names)
+
+    def __bool__(self) -> bool:
+        return bool(self._columns)
+
+    def measurements(self, row: Mapping[str, str]) -> tuple[Measurement, ...]:
+        """What the row holds; an empty cell is no measurement. Raises ValueError naming a bad cell's column."""
+        return tuple(
+            _measurement(column, row) for column in self._columns if (row.get(column.header) or "").strip()
+        )
+
+
+def _bare_name(column: str) -> str:
+    return re.sub(r"\s*\(.*\)\s*$", "", column).strip()
+
+
+def _check_unit(column: str, owner: Property) -> None:
+    unit = re.search(r"\((.*)\)\s*$", column)
+    if unit and unit.group(1).strip() != owner.unit:
+        raise ValueError(
+            f"column {column!r}: {owner.name} is read in {owner.unit}; convert the values "
+            f"and rename the column to {owner.name!r}"
+        )
+
+
+def _check_other(name: str, column: str, names: Mapping[str, str]) -> None:
+    """Raises ValueError for a column that was probably meant to be measured, and for an orphaned detail."""
+    base, _, detail = name.rpartition("_")
+    if detail in DETAILS and (base in PROPERTIES or base in PUBLIC_COLUMNS):
+        if base not in names:
+            raise ValueError(f"column {column!r} has no column {base!r} beside it; add it or drop this one")
+        return
+    near = difflib.get_close_matches(name, [*PROPERTIES, *PUBLIC_COLUMNS], n=1, cutoff=LIKENESS)
+    if near:
+        raise ValueError(
+            f"column {column!r} looks like the property {near[0]!r}; rename it to that if it is meant, "
+            "or give it a name of its own"
+        )
+
+
+def _measurement(column: _Column, row: Mapping[str, str]) -> Measurement:
+    cells = {detail: (row.get(header) or "").strip() for detail, header in column.details.items()}
+    owner = column.property
+    fidelity = cells.get("fidelity") or column.fidelity
+    if fidelity not in owner.fidelities:
+        raise ValueError(
+            f"column {column.details['fidelity']!r}: {fidelity!r} is no fidelity of {owner.name}; "
+            f"use one of {', '.join(owner.fidelities)}"
+        )
+    std = _number(cells["std"], column.details["std"]) if cells.get("std") else None
+    if std is not None and std < 0:
+        raise ValueError(
+            f"column {column.details['std']!r}: a standard deviation cannot be negative ({std:g})"
+        )
+    return Measurement(
+        property=owner.name,
+        value=_number(row[column.header], column.header),
+        unit=owner.unit,
+        fidelity=fidelity,
+        oracle="data",
+        std=std,
+        bound=_bound(cells.get("bound", ""), column),
+    )
+
+
+def _bound(text: str, column: _Column) -> Bound:
+    if text and text not in list(Bound):
+        raise ValueError(f"column {column.details['bound']!r}: {text!r} is none of {', '.join(Bound)}")
+    return Bound(text) if text else Bound.EXACT
+
+
+def _number(text: str, header: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(
+            f"column {header!r}: {text!r} is not a number; leave unmeasured cells empty"
+        ) from None
+    if not math.isfinite(number):
+        raise ValueError(
+            f"column {header!r}: {text.strip()} is not a finite number; leave unmeasured cells empty"
+        )
+    return number
