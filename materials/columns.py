@@ -14,7 +14,7 @@ from materials.properties import PROPERTIES, Property, property_named
 # Computed columns of the public mp_20, perov_5 and mpts_52 sets: the Materials Project's PBE values.
 PUBLIC_COLUMNS = {"formation_energy_per_atom": "formation_energy", "e_above_hull": "energy_above_hull"}
 DETAILS = ("std", "bound", "fidelity")
-LIKENESS = 0.8
+LIKENESS = 0.9
 """From this similarity of names (difflib's ratio) a column is taken for a misspelt property."""
 
 
@@ -32,9 +32,9 @@ class MeasuredColumns:
     """Turns rows of a table into measurements.
 
     A column is named after a registered property, with or without its unit: `band_gap` or `band_gap (eV)`.
-    `band_gap_std`, `band_gap_bound` (exact, upper or lower) and `band_gap_fidelity` say more about it. Without
-    a fidelity column a value counts as `experiment`; in a table with computed columns of the public mp_20 sets,
-    as `PBE`.
+    `band_gap_std`, `band_gap_bound` (exact, upper or lower) and `band_gap_fidelity` say more about it.
+    Without a fidelity column a value counts as `experiment`; in a table with computed columns of the public
+    mp_20 sets, as `PBE`.
     """
 
     def __init__(self, header: Sequence[str]) -> None:
@@ -55,7 +55,7 @@ class MeasuredColumns:
         return bool(self._columns)
 
     def measurements(self, row: Mapping[str, str]) -> tuple[Measurement, ...]:
-        """What the row holds; an empty cell is no measurement. Raises ValueError naming a bad cell's column."""
+        """What the row holds; an empty cell is no measurement. Raises ValueError naming a bad cell."""
         return tuple(
             _measurement(column, row) for column in self._columns if (row.get(column.header) or "").strip()
         )
@@ -81,7 +81,8 @@ def _check_other(name: str, column: str, names: Mapping[str, str]) -> None:
         if base not in names:
             raise ValueError(f"column {column!r} has no column {base!r} beside it; add it or drop this one")
         return
-    near = difflib.get_close_matches(name, [*PROPERTIES, *PUBLIC_COLUMNS], n=1, cutoff=LIKENESS)
+    plain = name.lower().replace(" ", "_")
+    near = difflib.get_close_matches(plain, [*PROPERTIES, *PUBLIC_COLUMNS], n=1, cutoff=LIKENESS)
     if near:
         raise ValueError(
             f"column {column!r} looks like the property {near[0]!r}; rename it to that if it is meant, "

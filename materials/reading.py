@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ ID_COLUMNS = ("material_id", "id")
 OCCUPANCY_TOLERANCE = 1.02
 # Sites and stated formula may differ by rounded occupancies, not by a missing atom.
 FORMULA_TOLERANCE = 0.02
+# A key no column can have: where csv puts the cells beyond the header.
+_TOO_MANY = "\n"
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def stream_materials(path: Path, problems: list[Problem] | None = None) -> Itera
     """Yields the materials of a file or folder one at a time, in a fixed order.
 
     A folder: all .cif files in and below it, by path. A .cif file: its first structure. An .extxyz or .xyz
-    file: every frame; a frame's info may hold an id and values of properties. A .csv file: a column `cif` (the
-    layout of the public mp_20 set) or `formula`, optionally `material_id` or `id`, and measurements as
+    file: every frame; a frame's info may hold an id and values of properties. A .csv file: a column `cif`
+    (the layout of the public mp_20 set) or `formula`, optionally `material_id` or `id`, and measurements as
     `MeasuredColumns` reads them. Partial occupancies are kept. Every cell is text first: the formula NaN is
     sodium nitride.
 
@@ -182,7 +184,6 @@ def _from_extxyz(file: Path) -> Found:
     from ase.io import iread
     from pymatgen.io.ase import AseAtomsAdaptor
 
-    columns: MeasuredColumns
     frames = enumerate(iread(file, index=":", format="extxyz"), 1)
     while True:
         try:
@@ -206,26 +207,33 @@ def _from_extxyz(file: Path) -> Found:
 def _from_csv(file: Path) -> Found:
     csv.field_size_limit(sys.maxsize)
     with file.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle, restkey="", restval=None)
-        header = list(reader.fieldnames or ())
-        if not {"cif", "formula"} & set(header):
-            raise ReadingError(
-                f"{file}: no column named cif or formula; its columns are {', '.join(header) or 'none'}"
-            )
-        repeated = sorted({column for column in header if header.count(column) > 1})
-        if repeated:
-            raise ReadingError(f"{file}: several columns named {', '.join(repeated)}; rename or drop them")
+        reader = csv.DictReader(handle, restkey=_TOO_MANY)
         try:
-            columns = MeasuredColumns(header)
-        except ValueError as error:
+            columns = _columns_of(list(reader.fieldnames or ()))
+            for number, row in enumerate(reader, 2):
+                yield _from_row(row, f"row {number}", file, columns)
+        except (csv.Error, ValueError) as error:
             raise ReadingError(f"{file}: {error}") from error
-        for number, row in enumerate(reader, 2):
-            try:
-                if "" in row or None in row.values():
-                    raise ValueError(f"{len(header)} columns in the header, another number of cells here")
-                yield _entry(row, f"row {number}", file, _material_of(row), columns)
-            except ValueError as error:
-                yield _BrokenEntryError(f"row {number}", error)
+
+
+def _columns_of(header: Sequence[str]) -> MeasuredColumns:
+    if not {"cif", "formula"} & set(header):
+        raise ValueError(f"no column named cif or formula; its columns are {', '.join(header) or 'none'}")
+    repeated = sorted({column for column in header if header.count(column) > 1})
+    if repeated:
+        raise ValueError(f"several columns named {', '.join(repeated)}; rename or drop them")
+    return MeasuredColumns(header)
+
+
+def _from_row(
+    row: Mapping[str, str], place: str, file: Path, columns: MeasuredColumns
+) -> Entry | _BrokenEntryError:
+    try:
+        if _TOO_MANY in row or None in row.values():
+            raise ValueError("more or fewer cells than the header has columns; quote cells that hold commas")
+        return _entry(row, place, file, _material_of(row), columns)
+    except ValueError as error:
+        return _BrokenEntryError(place, error)
 
 
 def _material_of(row: Mapping[str, str]) -> Material:
