@@ -10,8 +10,11 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from materials.properties import property_named
 
 if TYPE_CHECKING:
+    from generators.base import GeneratorSettings
     from loop.config import CampaignConfig
     from loop.yaml_text import Place
+    from oracles.base import OracleSettings
+    from surrogates.base import SurrogateSettings
 
 Misfit = tuple["Place", str]
 
@@ -89,7 +92,7 @@ def _line(config: CampaignConfig) -> Iterator[Misfit]:
 def _material_kinds(config: CampaignConfig) -> Iterator[Misfit]:
     """Generators, surrogate and oracles can all work on what the space holds."""
     kind = config.space.kind
-    blocks = [
+    blocks: list[tuple[Place, GeneratorSettings | SurrogateSettings | OracleSettings]] = [
         *((("generators", i, "kind"), block) for i, block in enumerate(config.generators)),
         (("surrogate", "kind"), config.surrogate),
         *((("oracles", i, "kind"), block) for i, block in enumerate(config.oracles)),

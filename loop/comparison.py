@@ -1,4 +1,4 @@
-"""Whether a run folder may go on with a changed campaign file: budgets may grow, the meaning may not change."""
+"""Whether a run folder may go on with a changed campaign file: budgets may grow, meaning may not change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Change:
 
 
 def snapshot(config: CampaignConfig) -> dict[str, Any]:
-    """The effective configuration as JSON, and under `inputs` the content hash of every input file by its key."""
+    """The effective configuration as JSON, and under `inputs` the content hash of each input file."""
     inputs = {show_place(place): content_of(path) for place, path in _input_files(config, ())}
     return config.model_dump(mode="json") | {INPUTS: inputs}
 

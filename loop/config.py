@@ -1,7 +1,7 @@
 """The campaign file: every block, its meaning and its default. Strict: whatever is not named here is refused.
 
-docs/campaign-file.md lists the same keys for readers; the blocks of the rooms (generators, surrogates, oracles ...)
-are described where they live.
+docs/campaign-file.md lists the same keys for readers; the blocks of the rooms (generators, oracles ...) are
+described where they live.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class CampaignConfig(Settings):
         return self
 
     def meaning(self) -> dict[str, Any]:
-        """What decides results: neither where they are kept, nor who computes them, nor how many rounds there are."""
+        """What decides results: not where they are kept, who computes them, or how many rounds there are."""
         without = self.model_copy(update=dict.fromkeys(WITHOUT_MEANING))
         budget = {"batch": self.budget.batch, "pool": self.budget.pool}
         return super(CampaignConfig, without).meaning() | {"budget": budget}

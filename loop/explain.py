@@ -26,18 +26,19 @@ def explain(error: ValidationError, model: type[Settings], data: Any) -> list[tu
 
 
 def suspicious_scalars(data: Any, effective: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
-    """Scalars of another type than the one they were taken for: the text '3' or `true` where a number belongs."""
+    """Scalars taken for something they are not: the text '3' or `true` where a number belongs."""
     if isinstance(data, Mapping) and isinstance(effective, Mapping):
         for key in data.keys() & effective.keys():
             yield from suspicious_scalars(data[key], effective[key], (*place, key))
     elif isinstance(data, list) and isinstance(effective, list) and len(data) == len(effective):
         for number, (one, other) in enumerate(zip(data, effective, strict=True)):
             yield from suspicious_scalars(one, other, (*place, number))
-    elif isinstance(effective, bool | int | float):
-        if isinstance(data, str) or isinstance(data, bool) is not isinstance(effective, bool):
-            wanted = "true or false" if isinstance(effective, bool) else "a number"
-            shown = f"the text {data!r}" if isinstance(data, str) else str(data).lower()
-            yield place, f"{wanted} is expected here, not {shown}"
+    elif isinstance(effective, bool | int | float) and (
+        isinstance(data, str) or isinstance(data, bool) is not isinstance(effective, bool)
+    ):
+        wanted = "true or false" if isinstance(effective, bool) else "a number"
+        shown = f"the text {data!r}" if isinstance(data, str) else str(data).lower()
+        yield place, f"{wanted} is expected here, not {shown}"
 
 
 def show_place(place: Sequence[str | int]) -> str:
@@ -109,7 +110,7 @@ def _block(annotation: Any, data: Any) -> type[Settings] | None:
 
 
 def _parts(annotation: Any, opens: Callable[[Any], bool]) -> Iterator[Any]:
-    """What an annotation is made of, the last first, so that `OneOf` comes before the base class it narrows."""
+    """What an annotation is made of, last first: `OneOf` comes before the base class that it narrows."""
     if opens(annotation):
         for part in reversed(get_args(annotation)):
             yield from _parts(part, opens)

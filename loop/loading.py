@@ -79,7 +79,7 @@ def parse_campaign(text: str, path: Path, overrides: Sequence[str] = ()) -> Camp
 
 
 def effective_yaml(config: CampaignConfig) -> str:
-    """The complete configuration, defaults and absolute input paths included; reading it gives an equal one."""
+    """The complete configuration with all defaults and absolute paths; reading it gives an equal one."""
     return write_yaml(config.model_dump(mode="json"))
 
 

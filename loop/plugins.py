@@ -40,8 +40,8 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 class Kinds:
     """All kinds one block of a campaign file may be of.
 
-    what: the block in words ("oracle"). base: 'module:Class' every kind derives from. builtin: kind -> 'module:Class'.
-    group: the entry point group that adds kinds, or None where nobody else may.
+    what: the block in words ("oracle"). base: 'module:Class' that every kind derives from. builtin: kind ->
+    'module:Class'. group: the entry point group that adds kinds, or None where nobody else may.
     """
 
     what: str
@@ -54,7 +54,7 @@ class Kinds:
         return (*self.builtin, *(name for name in self._announced() if name not in self.builtin))
 
     def load(self, kind: object) -> type[Settings]:
-        """The settings class of `kind`. Raises PluginError naming the valid kinds, or the broken distribution."""
+        """The settings class of `kind`. Raises PluginError naming the known kinds, or what is broken."""
         announced = self._announced()
         if isinstance(kind, str) and kind in self.builtin:
             return self._checked(kind, _imported(self.builtin[kind]))
@@ -84,7 +84,7 @@ class Kinds:
         return usable
 
     def problems(self) -> list[str]:
-        """A sentence about each announced kind that cannot be used, or is not used because a built-in has its name."""
+        """A sentence about each announced kind that cannot be used, or that a built-in of its name hides."""
         found: list[str] = []
         for name, points in self._announced().items():
             if name in self.builtin:
@@ -186,7 +186,9 @@ ACQUISITIONS = Kinds(
     "acquisition",
     "acquisition.base:AcquisitionSettings",
     {
-        "noisy_expected_improvement": "acquisition.noisy_expected_improvement:NoisyExpectedImprovementSettings",
+        "noisy_expected_improvement": (
+            "acquisition.noisy_expected_improvement:NoisyExpectedImprovementSettings"
+        ),
         "random": "acquisition.random_choice:RandomChoiceSettings",
         "greedy": "acquisition.greedy:GreedySettings",
     },

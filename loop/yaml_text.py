@@ -1,8 +1,8 @@
 """Reads and writes YAML without its traps, and remembers the line of every key.
 
-The YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema) on top of PyYAML: `No`, `Y` and `on` stay
-text (they are elements or words), `1e-3` is a number, `010` is ten, dates and sexagesimals stay text. Keys written
-twice are refused, and nothing but plain values can be constructed.
+The YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema) on top of PyYAML: `No`, `Y` and `on`
+stay text (they are elements or words), `1e-3` is a number, `010` is ten, dates and sexagesimals stay text.
+Keys written twice are refused, and nothing but plain values can be constructed.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class YamlError(ValueError):
 class _Loader(yaml.SafeLoader):
     """Plain values under the YAML 1.2 core schema."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-
 
 class _Dumper(yaml.SafeDumper):
     """Quotes every text that YAML 1.1 or 1.2 would take for something else."""
-
-    yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeDumper.yaml_implicit_resolvers.items()}
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
 
+_Loader.yaml_implicit_resolvers = {}
+_Dumper.yaml_implicit_resolvers = {
+    first: list(rules) for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()
+}
 for _name, _pattern, _first in _CORE_SCHEMA:
     _regexp = re.compile(rf"^(?:{_pattern})$")
     _Loader.add_implicit_resolver(_TAG + _name, _regexp, _first)
@@ -117,7 +117,9 @@ def read_yaml(text: str) -> YamlText:
         message = " ".join(part for part in (error.context, error.problem) if part)
         if "\\t" in message:
             message = "a tab is used for indentation; YAML allows spaces only"
-        raise YamlError(message, mark and mark.line + 1, mark and mark.column + 1) from error
+        if mark is None:
+            raise YamlError(message) from error
+        raise YamlError(message, mark.line + 1, mark.column + 1) from error
     except yaml.YAMLError as error:
         raise YamlError(str(error)) from error
     finally:
