@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loop.executors.records import attempt_folder, file_artifacts, write_outcome
+from loop.executors.records import attempt_folder, file_artifacts, find_outcome, write_outcome
 from materials.base import Failure, FailureKind, Measurement, Outcome, Request, Status, canonical_json
 from materials.properties import PROPERTIES
 from oracles.base import Oracle, OracleSettings
@@ -80,8 +80,12 @@ def evaluate(settings: OracleSettings, request: Request, folder: Path, attempt: 
     place = attempt_folder(folder, request.key, attempt)
     try:
         place.mkdir(parents=True, exist_ok=True)
+        # A worker can be lost after it wrote its outcome and before it gave it back.
+        before = find_outcome(folder, request.key, attempt)
     except OSError as error:
         return failed(request, _kind_of(error), f"{place}: {error}")
+    if before is not None and before.status is Status.DONE:
+        return before
     outcome = _ask(settings, request, place)
     try:
         write_outcome(outcome, place)

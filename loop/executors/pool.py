@@ -1,0 +1,232 @@
+"""Worker processes of which any one may die, hang or be cancelled without disturbing the others."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loop.executors.worker import Worker
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 300.0
+"""The longest a worker may take to start and to load models; only a hang takes this long."""
+STARTS = 3
+"""So many workers lost before they were ready, in a row, and the pool gives up."""
+
+
+class WorkerLostError(RuntimeError):
+    """A call lost its worker twice."""
+
+
+class OverdueError(RuntimeError):
+    """A call took longer than it may, and its worker was killed."""
+
+
+@dataclass(eq=False)
+class Call:
+    """A function to be called in some worker; `future` gets its end while the pool works."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    seconds: float
+    future: Future[Any] = field(default_factory=Future)
+    lost_before: bool = False
+
+
+class Seat:
+    """A place for a worker: who sits there now, and with what call."""
+
+    def __init__(self, log_file: Path, preloads: list[tuple[Any, ...]]) -> None:
+        self.worker = Worker(log_file)
+        self.since = time.monotonic()
+        self.starting: list[Future[Any]] = [self.worker.started]
+        self.starting += [self.worker.submit(*preload) for preload in preloads]
+        self.call: Call | None = None
+        self.answer: Future[Any] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether all that comes before the first call is done."""
+        return all(future.done() for future in self.starting)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the worker was lost."""
+        futures = [*self.starting, *([self.answer] if self.answer else [])]
+        if any(f.done() and isinstance(f.exception(), BrokenProcessPool) for f in futures):
+            return True
+        return self.call is None and not self.worker.process.is_alive()
+
+    @property
+    def limit(self) -> float:
+        """When it will have taken too long, on the monotonic clock."""
+        if self.call is not None:
+            return self.since + self.call.seconds
+        return math.inf if self.started else self.since + START_SECONDS
+
+    @property
+    def awaited(self) -> list[Future[Any]]:
+        """What is not done yet."""
+        return [f for f in (*self.starting, self.answer) if f is not None and not f.done()]
+
+    def take(self, call: Call) -> None:
+        """Starts a call. Raises BrokenProcessPool."""
+        self.answer = self.worker.submit(call.function, *call.arguments)
+        self.call, self.since = call, time.monotonic()
+
+    def give(self) -> None:
+        """Passes a finished call its result or exception, and is free again."""
+        if self.call is None or self.answer is None or not self.answer.done():
+            return
+        error = self.answer.exception()
+        if error is None:
+            self.call.future.set_result(self.answer.result())
+        else:
+            self.call.future.set_exception(error)
+        self.call = self.answer = None
+
+
+class WorkerPool:
+    """Calls functions in `size` workers, first come first served. It works only inside `work`.
+
+    A call whose worker is lost is called once more, with nothing beside it, because the usual reason is
+    memory.
+    """
+
+    def __init__(self, size: int, log_file: Path) -> None:
+        self._log_file = log_file
+        self._preloads: list[tuple[Any, ...]] = []
+        self._queue: deque[Call] = deque()
+        self._failed_starts = 0
+        self._seats = [self._seat() for _ in range(size)]
+
+    def preload(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Calls a function first in every worker, also in those that will replace lost ones."""
+        self._preloads.append((function, *arguments))
+        for seat in self._seats:
+            if not seat.broken:
+                seat.starting.append(seat.worker.submit(function, *arguments))
+
+    def submit(self, seconds: float, function: Callable[..., Any], *arguments: Any) -> Call:
+        """Queues a call that may take so many seconds.
+
+        The call's future ends with the result, what the function raised, WorkerLostError or OverdueError.
+        """
+        call = Call(function, arguments, seconds)
+        self._queue.append(call)
+        self._hand_out()
+        return call
+
+    def work(self, until: Callable[[], bool], timeout: float | None = None) -> None:
+        """Goes on until the condition holds, all calls have ended, or the timeout has passed.
+
+        Raises RuntimeError when workers cannot be started.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            for place in range(len(self._seats)):
+                self._attend(place)
+            self._hand_out()
+            now = time.monotonic()
+            if until() or now >= end or not (self._queue or any(s.call for s in self._seats)):
+                return
+            nearest = min(end, *(seat.limit for seat in self._seats))
+            awaited = [future for seat in self._seats for future in seat.awaited]
+            wait(awaited, None if nearest == math.inf else max(0.0, nearest - now), FIRST_COMPLETED)
+
+    def cancel(self, call: Call) -> bool:
+        """True when the call will not end any more; a running one loses its worker."""
+        if call in self._queue:
+            self._queue.remove(call)
+            return True
+        for place, seat in enumerate(self._seats):
+            if seat.call is call and not (seat.answer and seat.answer.done()):
+                self._replace(place)
+                return True
+        return False
+
+    def where(self, call: Call) -> tuple[float | None, int | None]:
+        """Seconds since a call started and the process id it runs in; None, None while it waits."""
+        for seat in list(self._seats):
+            if seat.call is call:
+                return time.monotonic() - seat.since, seat.worker.process.pid
+        return None, None
+
+    def close(self) -> None:
+        """Ends all workers at once, whatever they do."""
+        seats, self._seats = self._seats, []
+        self._queue.clear()
+        for seat in seats:
+            seat.worker.kill()
+
+    def _seat(self) -> Seat:
+        return Seat(self._log_file, self._preloads)
+
+    def _attend(self, place: int) -> None:
+        seat = self._seats[place]
+        call = seat.call
+        if seat.broken:
+            reason = _death(seat.worker.process.exitcode)
+            self._replace(place)
+            if call is not None:
+                self._lose(call, reason)
+        elif seat.answer is not None and seat.answer.done():
+            seat.give()
+        elif time.monotonic() >= seat.limit:
+            self._replace(place)
+            if call is not None:
+                message = f"no answer after {call.seconds:g} s (see limits.seconds_per_evaluation); killed"
+                call.future.set_exception(OverdueError(message))
+        elif seat.started:
+            self._failed_starts = 0
+
+    def _lose(self, call: Call, reason: str) -> None:
+        if call.lost_before:
+            call.future.set_exception(WorkerLostError(f"the worker process was lost twice; last {reason}"))
+            return
+        log.warning("a worker process was lost (%s); what it did is repeated once, alone", reason)
+        call.lost_before = True
+        self._queue.append(call)
+
+    def _replace(self, place: int) -> None:
+        seat = self._seats[place]
+        seat.worker.kill()
+        if not seat.started or any(isinstance(f.exception(), BrokenProcessPool) for f in seat.starting):
+            self._failed_starts += 1
+        if self._failed_starts >= STARTS:
+            raise RuntimeError(
+                f"{STARTS} worker processes in a row ended before they were ready, the last one "
+                f"{_death(seat.worker.process.exitcode)}. See {self._log_file}, or try executor.kind=serial"
+            )
+        self._seats[place] = self._seat()
+
+    def _hand_out(self) -> None:
+        for place, seat in enumerate(self._seats):
+            if not self._queue or any(s.call and s.call.lost_before for s in self._seats):
+                return
+            if self._queue[0].lost_before and any(s.call for s in self._seats):
+                return
+            if seat.call is not None or not seat.started:
+                continue
+            try:
+                seat.take(self._queue[0])
+                self._queue.popleft()
+            except BrokenProcessPool:  # died while idle
+                self._replace(place)
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        return f"killed by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
+    return f"with exit code {exitcode}"

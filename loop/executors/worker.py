@@ -1,0 +1,119 @@
+"""One worker process: a standard executor of a single process, so that losing it breaks nothing beside it."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from loop.executors.logs import send_descriptors_to
+
+# One process per core with one thread each is twice as fast as one process with a thread per core.
+ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    ),
+    "1",
+)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Worker:
+    """A process that runs one call at a time, with one thread, and never outlives the process that started
+    it.
+
+    It starts in the background; what is submitted early waits in it. Its output goes to the end of `log`.
+    """
+
+    def __init__(self, log: Path) -> None:
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        self._executor = ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=multiprocessing.get_context("spawn"),  # forking a process that uses torch may hang it
+            initializer=_settle,
+            initargs=(log, os.getpid(), on_main_thread),
+        )
+        before = set(multiprocessing.active_children())
+        with _starting_conditions():
+            self.started: Future[int] = self._executor.submit(os.getpid)
+        (self._process,) = set(multiprocessing.active_children()) - before
+
+    @property
+    def process(self) -> BaseProcess:
+        """The process, for its pid and whether it lives."""
+        return self._process
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Runs after what was submitted before; BrokenProcessPool, now or in the future, when it is lost."""
+        return self._executor.submit(function, *arguments)
+
+    def kill(self) -> None:
+        """Ends the process at once, with everything it started itself."""
+        if self._process.is_alive():
+            with suppress(
+                ProcessLookupError, PermissionError, AttributeError
+            ):  # not settled yet, or no groups
+                os.killpg(self._process.pid or 0, signal.SIGKILL)
+            self._process.kill()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _starting_conditions() -> Iterator[None]:
+    """What a new process inherits: one thread for each numerical library, and no Ctrl-C.
+
+    The thread counts are read when the libraries are imported, which can be before any code of ours runs
+    there. Ctrl-C on a terminal reaches every process; here the driver decides what it means.
+    """
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    masks = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
+    try:
+        yield
+    finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _settle(log: Path, driver: int, started_by_main_thread: bool) -> None:
+    """The first thing a worker does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):
+        send_descriptors_to(log)
+    with suppress(AttributeError, PermissionError):
+        os.setsid()  # a group of its own, so that it can be ended with all it starts
+    # The kernel's way also ends native code that hangs without giving Python a chance. It counts the death of
+    # the thread that started the process as the parent's, so it fits only where that is the main thread.
+    if sys.platform == "linux" and started_by_main_thread:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_follow, args=(driver,), daemon=True, name="follow the driver").start()
+
+
+def _follow(driver: int) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() == driver:
+        parent.join()
+    with suppress(AttributeError, OSError):
+        if os.getpgid(0) == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
