@@ -5,7 +5,8 @@
     python -m experiments.build_reference_hull --finish --work hull_work
 
 Resumable: every result is appended to a part file in the work folder at once, and a phase found there is not
-computed again. One process per core with one torch thread each; with --device cuda one process and large batches.
+computed again. One process per core with one torch thread each; with --device cuda one process and large
+batches.
 """
 
 from __future__ import annotations
@@ -61,14 +62,21 @@ def start_worker() -> None:
 
 
 def compute(
-    task: Callable[[Sequence[Any]], list[Record]], groups: Iterable[Sequence[Any]], path: Path, workers: int, total: int
+    task: Callable[[Sequence[Any]], list[Record]],
+    groups: Iterable[Sequence[Any]],
+    path: Path,
+    workers: int,
+    total: int,
 ) -> None:
     """Runs task on each group in `workers` processes and appends what comes back to path as it arrives."""
     started, finished = time.monotonic(), 0
     context = multiprocessing.get_context("spawn")
     waiting: set[Future[list[Record]]] = set()
     remaining = iter(groups)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool, path.open("a") as out:
+    with (
+        ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool,
+        path.open("a") as out,
+    ):
         while True:
             # Few in flight, so that stopping the run loses little.
             while len(waiting) < workers + 2 and (group := next(remaining, None)) is not None:
@@ -114,7 +122,7 @@ def build_single_point(data: Path, work: Path, workers: int, device: str, potent
 
 def build_relaxed(data: Path, work: Path, workers: int, potential: str, fmax: float, steps: int) -> None:
     """Relaxes what the shared relaxed table lacks, the most useful first."""
-    from experiments.reference_selection import select
+    from experiments.reference_selection import fit_volume_scaling, select
     from experiments.reference_tasks import RelaxTask, to_relax
     from materials.potential import load_potential
 
@@ -122,7 +130,13 @@ def build_relaxed(data: Path, work: Path, workers: int, potential: str, fmax: fl
     done = done_ids(path)
     phases = to_relax(data, select(data, load_potential(potential).elements))
     phases = [phase for phase in phases if phase.id not in done]
-    compute(RelaxTask(potential, fmax, steps), grouped(phases, 1), path, workers, len(phases))
+    compute(
+        RelaxTask(potential, fmax, steps, fit_volume_scaling(data)),
+        grouped(phases, 1),
+        path,
+        workers,
+        len(phases),
+    )
 
 
 def main(
@@ -132,9 +146,13 @@ def main(
     workers: Annotated[int, typer.Option(help="Processes; 0 means one per core.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda (single-point tier only).")] = "cpu",
     potential: Annotated[str, typer.Option(help="A shipped SevenNet potential.")] = "7net-0",
-    fmax: Annotated[float, typer.Option(help="Largest force at which a relaxation ends, eV/angstrom.")] = 0.03,
+    fmax: Annotated[
+        float, typer.Option(help="Largest force at which a relaxation ends, eV/angstrom.")
+    ] = 0.03,
     steps: Annotated[int, typer.Option(help="Largest number of steps of a relaxation.")] = 200,
-    finish: Annotated[bool, typer.Option("--finish", help="Only write the files that ship, from what is there.")] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Only write the files that ship, from what is there.")
+    ] = False,
 ) -> None:
     """Compute the reference energies, or write the files that ship."""
     work.mkdir(parents=True, exist_ok=True)

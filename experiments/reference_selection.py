@@ -1,7 +1,7 @@
 """Which Materials Project phases make the reference hull, and which cell each starts from.
 
-Near-hull phases are chosen from the shared tables (see docs/reference-hull.md); energies in those tables serve only to
-choose, never as energies of the hull.
+Near-hull phases are chosen from the shared tables (see docs/reference-hull.md); energies in those tables
+serve only to choose, never as energies of the hull.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, Lattice, Structure
 
+from materials.reference_table import structure_from_text
+
 NEAR_HULL = 0.02  # eV/atom above the Materials Project hull
 POLYMORPHS_PER_FORMULA = 2
-BATTERY_ELEMENTS = frozenset(
-    ["Li", "Na", "Mg", "Al", "Ga", "In", "B", "Si", "Ge", "Sn", "P", "As", "Sb", "O", "S", "Se", "N", "F", "Cl", "Br", "I", "Y", "La", "Sc", "Zr", "Ti", "Hf", "Nb", "Ta", "Zn"]
-)
+# fmt: off
+BATTERY_ELEMENTS = frozenset({
+    "Li", "Na", "Mg", "Al", "Ga", "In", "B", "Si", "Ge", "Sn", "P", "As", "Sb", "O", "S", "Se", "N",
+    "F", "Cl", "Br", "I", "Y", "La", "Sc", "Zr", "Ti", "Hf", "Nb", "Ta", "Zn",
+})
+# fmt: on
 REDOX_METALS = frozenset(["Co", "Ni", "Mn", "Fe"])
 # Rows of the 2018 table whose energies are grossly wrong; with them the phase itself is in doubt.
 GLITCHES = frozenset({"mp-693892", "mp-775201", "mp-866714", "mp-775340"})
-# Below this a 2018 label is a version difference or an error, so it says nothing about the distance to the hull.
+# Below this a 2018 label is a version difference or an error, so it says nothing about the distance to the
+# hull.
 LOWEST_CREDIBLE_LABEL = -0.1
 HULL_COLUMNS = ("ehull_mp20", "ehull_mpts52", "ehull_synthnn")
 PBE_SOURCES = frozenset({"mp20", "mp2018_pbe"})
@@ -35,9 +41,9 @@ PBE_SOURCES = frozenset({"mp20", "mp2018_pbe"})
 class Phase:
     """One known phase: its cell as the database has it, and whether that cell is known to be PBE-relaxed.
 
-    label: lowest energy above the Materials Project hull found for it, eV/atom; None where only its formula is known
-    to lie on the ground-state hull. cell: a, b, c in angstrom and three angles in degrees. sites: the shared layout
-    `Element x y z x y z ...;Element ...` in fractional coordinates.
+    label: lowest energy above the Materials Project hull found for it, eV/atom; None where only its formula
+    is known to lie on the ground-state hull. cell: a, b, c in angstrom and three angles in degrees. sites:
+    the shared layout `Element x y z x y z ...;Element ...` in fractional coordinates.
     """
 
     id: str
@@ -55,21 +61,7 @@ class Phase:
 
     def structure(self) -> Structure:
         """The phase as an ordered pymatgen structure, in the cell of the table."""
-        return read_structure(self.cell, self.sites)
-
-
-def read_structure(cell: str, sites: str) -> Structure:
-    """A structure from the two text fields of the tables."""
-    species: list[str] = []
-    coordinates: list[list[float]] = []
-    for group in sites.split(";"):
-        element, *numbers = group.split()
-        values = [float(number) for number in numbers]
-        for start in range(0, len(values), 3):
-            species.append(element)
-            coordinates.append(values[start : start + 3])
-    lattice = Lattice.from_parameters(*(float(value) for value in cell.split()))
-    return Structure(lattice, species, coordinates)
+        return structure_from_text(self.cell, self.sites)
 
 
 def rows(data: Path, table: str) -> Iterator[dict[str, str]]:
@@ -112,7 +104,7 @@ def select(data: Path, known_elements: frozenset[str]) -> list[Phase]:
 
 
 def _labels(data: Path) -> dict[str, float]:
-    """Lowest credible energy above the Materials Project hull by id; the 2018 value only where no newer one exists."""
+    """Lowest credible energy above the hull by id; the 2018 value only where no newer one exists."""
     newer: dict[str, float] = {}
     for row in rows(data, "mp_labels_by_id"):
         values = [float(row[column]) for column in HULL_COLUMNS if row[column] != ""]
@@ -133,7 +125,9 @@ def pbe_cells(data: Path) -> dict[str, tuple[str, str]]:
         for row in rows(data, "mp20_like_36k")
         if row["structure_source"] in PBE_SOURCES
     }
-    cells.update((row["material_id"], (row["cell"], row["sites"])) for row in rows(data, "mp2018_ef_gap_36738"))
+    cells.update(
+        (row["material_id"], (row["cell"], row["sites"])) for row in rows(data, "mp2018_ef_gap_36738")
+    )
     return cells
 
 
@@ -141,12 +135,14 @@ def _phase(
     row: Mapping[str, str], formula: str, label: float | None, pbe: tuple[str, str] | None, atoms: int
 ) -> Phase:
     cell, sites = pbe or (row["cell"], row["sites"])
-    return Phase(row["material_id"], formula, label, pbe is not None, int(row["spacegroup"]), cell, sites, atoms)
+    return Phase(
+        row["material_id"], formula, label, pbe is not None, int(row["spacegroup"]), cell, sites, atoms
+    )
 
 
 @dataclass(frozen=True)
 class VolumeScaling:
-    """PBE volume over r2SCAN volume as a composition average: ln(V_PBE / V_r2SCAN) = sum of fraction times coefficient."""
+    """PBE over r2SCAN volume: ln(V_PBE / V_r2SCAN) is the sum of atomic fraction times coefficient."""
 
     coefficients: Mapping[str, float]
     mean: float
@@ -156,14 +152,20 @@ class VolumeScaling:
         """The factor by which an r2SCAN cell's volume is multiplied to guess the PBE cell's."""
         fractions = Composition(formula).fractional_composition
         return float(
-            np.exp(sum(fractions[element] * self.coefficients.get(element.symbol, self.mean) for element in fractions))
+            np.exp(
+                sum(
+                    fractions[element] * self.coefficients.get(element.symbol, self.mean)
+                    for element in fractions
+                )
+            )
         )
 
 
 def fit_volume_scaling(data: Path) -> VolumeScaling:
     """Ridge regression over the ids whose PBE cell is known and whose cell in the 2023 table differs from it.
 
-    Pairs that agree within 0.3 % are the same PBE cell; pairs that differ by more than 20 % are another structure.
+    Pairs that agree within 0.3 % are the same PBE cell; pairs that differ by more than 20 % are another
+    structure.
     """
     pbe = pbe_cells(data)
     formulas: list[str] = []

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ SHIPPED = {
 }
 # A multi-fidelity model needs a modal; the Materials Project's PBE is what the reference hull speaks.
 DEFAULT_MODAL = "PBE"
-# Large enough to spread each operation's fixed cost, small enough to stay in the cache (measured on one core).
+WITH_MODALS = ("7net-mf-0",)
+# Large enough to spread each operation's fixed cost, small enough to stay in the cache (measured on one
+# core).
 ATOMS_PER_BATCH = 128
 
 
@@ -54,8 +57,9 @@ class UntrustedPotentialError(ValueError):
 class PotentialEvaluation:
     """What one pass over a list of structures gave, in the order of the list.
 
-    energies_per_atom: [n], eV/atom, uncorrected. features: [n, 2 * layers * channels] (1280 for SevenNet-0): mean,
-    then population standard deviation over the atoms, of the scalar channels after each equivariant gate.
+    energies_per_atom: [n], eV/atom, uncorrected. features: [n, 2 * layers * channels] (1280 for SevenNet-0):
+    mean, then population standard deviation over the atoms, of the scalar channels after each equivariant
+    gate.
     """
 
     energies_per_atom: NDArray[np.float64]
@@ -65,7 +69,9 @@ class PotentialEvaluation:
 class Potential:
     """A loaded SevenNet model. Make one with `load_potential`; it is not safe to share between threads."""
 
-    def __init__(self, name: str, version: str, model: Any, energy_model: Any, modal: str | None, device: str) -> None:
+    def __init__(
+        self, name: str, version: str, model: Any, energy_model: Any, modal: str | None, device: str
+    ) -> None:
         self.name = name
         self.version = version
         self.modal = modal
@@ -102,13 +108,16 @@ class Potential:
     ) -> PotentialEvaluation:
         """Energies (eV/atom) and, if asked, features of ordered structures, without forces.
 
-        A batch holds at most max_atoms_per_batch atoms, or one structure that is larger; the batching does not
-        change the values. Raises UnsupportedElementError, and ValueError for a structure with partial occupancies.
+        A batch holds at most max_atoms_per_batch atoms, or one structure that is larger; the batching does
+        not change the values. Raises UnsupportedElementError, and ValueError for a structure with partial
+        occupancies.
         """
         for structure in structures:
             self.check_elements(structure)
             if not structure.is_ordered:
-                raise ValueError(f"{structure.formula}: partial occupancies have no energy; order the structure first")
+                raise ValueError(
+                    f"{structure.formula}: partial occupancies have no energy; order the structure first"
+                )
         from materials.sevennet import evaluate
 
         energies, pooled = [np.zeros(0)], [np.zeros((0, self.number_of_features), np.float32)]
@@ -125,7 +134,9 @@ class Potential:
         """Columns of the feature matrix: two moments of the scalar channels after every gate."""
         from materials.sevennet import scalar_channels
 
-        gates = [module for key, module in self._energy_model._modules.items() if key.endswith("_equivariant_gate")]
+        gates = [
+            module for key, module in self._energy_model._modules.items() if key.endswith("_equivariant_gate")
+        ]
         return 2 * sum(scalar_channels(gate) for gate in gates)
 
 
@@ -133,17 +144,17 @@ class Potential:
 def load_potential(name: str = "7net-0", sha256: str | None = None, device: str = "auto") -> Potential:
     """The potential of that name, loaded once per process.
 
-    name: one of the checkpoints in the sevenn wheel (keys of SHIPPED), optionally `name:modal` for a multi-fidelity
-    model (7net-mf-0 alone means 7net-mf-0:PBE), or the path of a checkpoint file with its sha256 (hexadecimal).
-    device: auto, cpu or cuda. Raises UntrustedPotentialError for a file whose sha256 is missing or different,
-    FileNotFoundError and ValueError for an unknown name or modal.
+    name: one of the checkpoints in the sevenn wheel (keys of SHIPPED), optionally `name:modal` for a
+    multi-fidelity model (7net-mf-0 alone means 7net-mf-0:PBE), or the path of a checkpoint file with its
+    sha256 (hexadecimal). device: auto, cpu or cuda. Raises UntrustedPotentialError for a file whose sha256 is
+    missing or different, FileNotFoundError and ValueError for an unknown name or modal.
     """
     import torch
     from sevenn.util import load_checkpoint
 
-    from materials.sevennet import energy_model
+    from materials.sevennet import energy_model, rearrange
 
-    base, _, modal = name.partition(":") if not Path(name).exists() else (name, "", "")
+    base, modal = _split(name)
     path, digest = _locate(base, sha256)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -152,30 +163,59 @@ def load_potential(name: str = "7net-0", sha256: str | None = None, device: str 
         checkpoint = load_checkpoint(str(path))
         model = checkpoint.build_model()
         complete = checkpoint.build_model()
-    modal_name = _modal(base, modal, model.modal_map)
+    default = DEFAULT_MODAL if base.lower() in WITH_MODALS else ""
+    modal_name = _modal(base, modal or default, model.modal_map)
     model.set_is_batch_data(False)
-    version = f"{path.parent.name}/{path.name}#{digest[:12]}" + (f":{modal_name}" if modal_name else "")
-    return Potential(name, version, model.to(device).eval(), energy_model(complete, device), modal_name, device)
+    version = _version(path, digest, modal_name)
+    return Potential(
+        name, version, rearrange(model, device), energy_model(complete, device), modal_name, device
+    )
+
+
+def potential_version(name: str = "7net-0", sha256: str | None = None) -> str:
+    """The `version` of the potential that `load_potential` would load, without loading it (no torch).
+
+    Raises as `load_potential` does for a name or file that cannot be used.
+    """
+    base, modal = _split(name)
+    path, digest = _locate(base, sha256)
+    if base.lower() in WITH_MODALS:
+        modal = modal.upper() or DEFAULT_MODAL
+    return _version(path, digest, modal or None)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """(name or path, modal); the modal is empty where none is written."""
+    base, _, modal = name.partition(":") if not Path(name).exists() else (name, "", "")
+    return base, modal
+
+
+def _version(path: Path, digest: str, modal: str | None) -> str:
+    return f"{path.parent.name}/{path.name}#{digest[:12]}" + (f":{modal}" if modal else "")
 
 
 def _locate(name: str, sha256: str | None) -> tuple[Path, str]:
     """The checkpoint's path and sha256; a file outside the wheel must come with the right sha256."""
-    import sevenn
-
     if name.lower() in SHIPPED:
-        path = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED[name.lower()]
+        # Importing sevenn would import torch, which only finding it does not.
+        package = find_spec("sevenn")
+        if package is None or package.origin is None:
+            raise FileNotFoundError(
+                "the package sevenn is not installed; install matloop's dependencies again"
+            )
+        path = Path(package.origin).parent / "pretrained_potentials" / SHIPPED[name.lower()]
         return path, _digest(path)
     path = Path(name).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
-            f"potential {name!r}: neither a shipped name ({', '.join(SHIPPED)}) nor an existing checkpoint file"
+            f"potential {name!r}: neither a shipped name ({', '.join(SHIPPED)}) nor a checkpoint file"
         )
     digest = _digest(path)
     if sha256 is None or sha256.lower() != digest:
         found = "no sha256 is given" if sha256 is None else f"its sha256 is not the given {sha256}"
         raise UntrustedPotentialError(
-            f"potential {path}: {found}. Loading a checkpoint runs the code inside it (a pickle), so load only files "
-            f"you trust; if you trust this one, add  sha256: {digest}"
+            f"potential {path}: {found}. Loading a checkpoint runs the code inside it (a pickle), so load only "
+            f"files you trust; if you trust this one, add  sha256: {digest}"
         )
     return path, digest
 
@@ -190,11 +230,12 @@ def _modal(name: str, modal: str, modal_map: dict[str, int] | None) -> str | Non
         if modal:
             raise ValueError(f"potential {name}: it has no modals, so leave out ':{modal}'")
         return None
-    chosen = modal or DEFAULT_MODAL
     by_lower = {known.lower(): known for known in modal_map}
-    if chosen.lower() not in by_lower:
-        raise ValueError(f"potential {name}: unknown modal {chosen!r}; write {name}:MODAL with one of {sorted(modal_map)}")
-    return by_lower[chosen.lower()]
+    if modal.lower() not in by_lower:
+        raise ValueError(
+            f"potential {name}: unknown modal {modal!r}; write {name}:MODAL with one of {sorted(modal_map)}"
+        )
+    return by_lower[modal.lower()]
 
 
 def _symbols(type_map: dict[int, int]) -> frozenset[str]:

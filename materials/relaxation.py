@@ -1,7 +1,8 @@
 """Relaxation of atoms and cell with a potential, through ASE.
 
-LBFGS on a FrechetCellFilter (ASE; Larsen et al., J. Phys.: Condens. Matter 2017, 29, 273002), and FIRE (Bitzek et
-al., Phys. Rev. Lett. 2006, 97, 170201) from the same start where LBFGS goes astray. Bounded by steps, never by time.
+LBFGS on a FrechetCellFilter (ASE; Larsen et al., J. Phys.: Condens. Matter 2017, 29, 273002), and FIRE
+(Bitzek et al., Phys. Rev. Lett. 2006, 97, 170201) from the same start where LBFGS goes astray. Bounded by
+steps, never by time.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ class RelaxationError(ValueError):
     """A relaxation that gave no usable structure."""
 
 
-class RelaxationExploded(RelaxationError):
+class RelaxationExploded(RelaxationError):  # noqa: N818 - named for what happened
     """Atoms collapsed, the cell flew apart or the forces ran away, with both optimisers."""
 
 
-class NonFiniteEnergy(RelaxationError):
+class NonFiniteEnergy(RelaxationError):  # noqa: N818 - named for what happened
     """The potential returned an energy or force that is not a finite number."""
 
 
@@ -51,9 +52,10 @@ class CalculatorSource(Protocol):
 class Relaxation:
     """The end of a relaxation.
 
-    Energies in eV/atom, uncorrected; max_force, the largest force on an atom, in eV/angstrom; volume_change is final
-    over initial volume minus one; steps counts those of every optimiser tried. converged is false where the steps ran
-    out: the structure is then the last one, and its energy is above the minimum by an unknown amount.
+    Energies in eV/atom, uncorrected; max_force, the largest force on an atom, in eV/angstrom; volume_change
+    is final over initial volume minus one; steps counts those of every optimiser tried. converged is false
+    where the steps ran out: the structure is then the last one, and its energy is above the minimum by an
+    unknown amount.
     """
 
     structure: Structure
@@ -77,15 +79,18 @@ def relax(
 ) -> Relaxation:
     """Relaxes an ordered structure in the cell as given (no reduction to a primitive cell).
 
-    fmax: largest force component norm at the end, eV/angstrom (cell forces likewise, as ASE's filter scales them).
-    steps: bound for each optimiser. cell: relax the cell too. keep_symmetry: hold the space group found within 0.01
-    angstrom. Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy, and ValueError for partial occupancies.
+    fmax: largest force component norm at the end, eV/angstrom (cell forces likewise, as ASE's filter scales
+    them). steps: bound for each optimiser. cell: relax the cell too. keep_symmetry: hold the space group
+    found within 0.01 angstrom. Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy, and
+    ValueError for partial occupancies.
     """
     from ase.optimize import FIRE, LBFGS
 
     potential.check_elements(structure)
     if not structure.is_ordered:
-        raise ValueError(f"{structure.formula}: partial occupancies cannot be relaxed; order the structure first")
+        raise ValueError(
+            f"{structure.formula}: partial occupancies cannot be relaxed; order the structure first"
+        )
     calculator = potential.calculator()
     spent = 0
     failure: RelaxationError | None = None
@@ -132,14 +137,16 @@ class _Run:
         dynamics = optimizer(target, logfile=None)
         converged = False
         try:
-            for converged in dynamics.irun(fmax=fmax, steps=steps):
-                self.steps = dynamics.nsteps
+            for state in dynamics.irun(fmax=fmax, steps=steps):
+                converged, self.steps = bool(state), dynamics.nsteps
                 self._watch()
         except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
             # FixSymmetry refuses large cell steps, and a matrix logarithm fails on an inverted cell.
             self.steps = max(self.steps, 1)
-            raise RelaxationExploded(f"{self.label}: {type(error).__name__} after {self.steps} steps: {error}") from error
-        return bool(converged)
+            raise RelaxationExploded(
+                f"{self.label}: {type(error).__name__} after {self.steps} steps: {error}"
+            ) from error
+        return converged
 
     def result(self, optimizer: str, converged: bool, steps: int) -> Relaxation:
         structure = Structure(
@@ -174,16 +181,23 @@ class _Run:
         if force > LARGEST_FORCE:
             raise RelaxationExploded(f"{where}: a force of {force:.3g} eV/angstrom (limit {LARGEST_FORCE:g})")
         if energy > self.start_energy + LARGEST_ENERGY_RISE:
-            raise RelaxationExploded(f"{where}: energy {energy - self.start_energy:.2f} eV/atom above the start")
+            raise RelaxationExploded(
+                f"{where}: energy {energy - self.start_energy:.2f} eV/atom above the start"
+            )
         volume = float(self.atoms.get_volume())
         per_atom = volume / len(self.atoms)
-        if not VOLUME_PER_ATOM[0] <= per_atom <= VOLUME_PER_ATOM[1] or volume > LARGEST_EXPANSION * self.start_volume:
+        if (
+            not VOLUME_PER_ATOM[0] <= per_atom <= VOLUME_PER_ATOM[1]
+            or volume > LARGEST_EXPANSION * self.start_volume
+        ):
             raise RelaxationExploded(
-                f"{where}: volume {per_atom:.3g} angstrom^3 per atom, {volume / self.start_volume:.2f} of the start's"
+                f"{where}: {per_atom:.3g} angstrom^3 per atom, {volume / self.start_volume:.2f} times the start"
             )
         distance = _shortest_distance(self.atoms)
         if distance < SHORTEST_DISTANCE:
-            raise RelaxationExploded(f"{where}: two atoms {distance:.2f} angstrom apart (limit {SHORTEST_DISTANCE})")
+            raise RelaxationExploded(
+                f"{where}: two atoms {distance:.2f} angstrom apart (limit {SHORTEST_DISTANCE})"
+            )
 
 
 def _shortest_distance(atoms: Atoms) -> float:
