@@ -20,8 +20,10 @@ def brake_reason(archive: Archive, limits: LimitSettings, batch: int) -> str | N
     kinds = Counter(str(r.failure.kind) for r in failed if r.failure is not None)
     example = next((r for r in failed if r.failure is not None), None)
     told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    last = "" if example is None or example.failure is None else (
-        f" For example {example.candidate.formula}: {example.failure.message}"
+    last = (
+        ""
+        if example is None or example.failure is None
+        else (f" For example {example.candidate.formula}: {example.failure.message}")
     )
     return (
         f"{len(failed)} of {ended} candidates failed, more than limits.failure_share = {limits.failure_share:g} "

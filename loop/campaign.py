@@ -22,7 +22,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command()
 def run(
-    file: Annotated[str, typer.Argument(help="A campaign file, or the name of a bundled one (battery.yaml).")],
+    file: Annotated[
+        str, typer.Argument(help="A campaign file, or the name of a bundled one (battery.yaml).")
+    ],
     folder: Annotated[
         Path | None, typer.Option("--dir", help="The run folder.", show_default="runs/<name>")
     ] = None,
@@ -34,7 +36,8 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key, for example executor.kind=serial."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the file, print the plan and the effective file, and stop.")
+        bool,
+        typer.Option("--dry-run", help="Check the file, print the plan and the effective file, and stop."),
     ] = False,
 ) -> None:
     """Runs a campaign, or resumes it where it stopped: the same command does both."""

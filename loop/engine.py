@@ -11,13 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from acquisition.base import Option
 from generators.mixture import Mixture
+
+from acquisition.base import Option
 from loop.brake import brake_reason
 from loop.cache import EvaluationCache
-from loop.comparison import refuse_changes
+from loop.comparison import refuse_changes, snapshot
 from loop.config import CampaignConfig
-from loop.database.store import PlannedEvaluation, Store
+from loop.database.rows import PlannedEvaluation
+from loop.database.store import Store
 from loop.decision import Decider, Decision
 from loop.evaluation import BatchEvaluation
 from loop.events import Listener, Stopwatch
@@ -92,10 +94,9 @@ class Campaign:
 
     def _begin_or_resume(self) -> None:
         before = self.store.config()
-        now = self.config.model_dump(mode="json")
         if before is not None:
             refuse_changes(before, self.config, self.folder)
-        self.store.begin(now, self.config.fingerprint())
+        self.store.begin(snapshot(self.config), self.config.fingerprint())
         (self.folder / "campaign.yaml").write_text(effective_yaml(self.config), encoding="utf-8")
         if before is None and self.config.data:
             self.store.add_prior(*read_prior(self.config.data))
@@ -108,7 +109,7 @@ class Campaign:
         goals = [o.property for o in config.objectives] + [c.property for c in config.constraints]
         surrogate = None
         if config.acquisition.needs_model:
-            features = CampaignFeatures.open(
+            features = CampaignFeatures(
                 config.surrogate.descriptor_settings(), self.folder, self.dispatcher, self._watch
             )
             surrogate = config.surrogate.build(tuple(dict.fromkeys(goals)), features)
@@ -133,7 +134,9 @@ class Campaign:
         unfinished = self.store.open_round()
         number = self.store.last_round() if unfinished is not None else self.store.last_round() + 1
         while number <= last:
-            self.stop_reason = brake_reason(self.archive(), self.config.limits, self.config.budget.batch) or ""
+            self.stop_reason = (
+                brake_reason(self.archive(), self.config.limits, self.config.budget.batch) or ""
+            )
             if self.stop_reason:
                 return ExitCode.STOPPED_BY_BRAKE
             closed = self._round(number)
@@ -194,6 +197,7 @@ class Campaign:
             model_version=f"{self.config.surrogate.kind}@{number}",
             selections=decision.selections,
             evaluations=planned,
+            duplicates=decision.pool.duplicates,
             timings=self._watch.seconds,
         )
         for role, path in models.items():

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from loop.cache import EvaluationCache
-from loop.database.store import PlannedEvaluation, Store
+from loop.database.rows import EvaluationRow, EvaluationStatus, PlannedEvaluation
+from loop.database.store import Store
 from loop.errors import CampaignError
 from loop.events import Listener
 from loop.executors.base import Dispatcher
@@ -53,6 +54,9 @@ class BatchEvaluation:
         selected = [s.candidate.id for s in self._store.selections(number)]
         open_ids = [i for i in selected if archive[i].progress is Progress.PENDING]
         self._remember_final_materials(archive, set(open_ids))
+        self._asked: dict[str, list[EvaluationRow]] = {}
+        for row in self._store.evaluations(round=number):
+            self._asked.setdefault(row.candidate_id, []).append(row)
         self._listener.evaluation_started(len(selected), self._dispatcher)
         for candidate_id in open_ids:
             self._take_up(archive[candidate_id])
@@ -68,12 +72,12 @@ class BatchEvaluation:
 
     def _take_up(self, record: Record) -> None:
         """Starts a walk, or goes on with one that an earlier driver left between any two steps."""
-        rows = {row.key: row for row in self._store.evaluations(candidate_id=record.id)}
+        rows = {row.key: row for row in self._asked.get(record.id, ())}
         walk = Walk(record.candidate, record.material, list(record.measurements))
         self._walks[record.id] = walk
         for stage in self._line:
             row = rows.get(stage.key(record.id))
-            if row is None or row.status != Status.DONE:
+            if row is None or row.status is not EvaluationStatus.DONE:
                 break
             walk.done += 1
         following = self._line[walk.done] if walk.done < len(self._line) else None
@@ -82,18 +86,23 @@ class BatchEvaluation:
         else:
             if walk.done:
                 self._final.add(record.id, walk.material)
-            self._ask(walk, attempts=rows[self._line[walk.done].key(record.id)].attempts)
+            self._ask(walk, earlier=rows[self._line[walk.done].key(record.id)])
 
-    def _ask(self, walk: Walk, attempts: int = 0) -> None:
+    def _ask(self, walk: Walk, earlier: EvaluationRow | None = None) -> None:
+        """Asks the next stage; what an earlier driver asked is taken up or harvested before it is asked again."""
         stage = self._line[walk.done]
         request = stage.request(walk.candidate, walk.material, walk.measurements)
-        found = self._dispatcher.harvest(request.key) if attempts else None
-        found = found or (self._cache.get(request.key) if self._cache else None)
+        ticket = None if earlier is None else earlier.ticket
+        if ticket is not None and self._dispatcher.resume(stage.settings, request, ticket):
+            return
+        found = self._dispatcher.harvest(request.key) if earlier is not None and earlier.attempts else None
+        if found is None and self._cache is not None:
+            found = self._cache.get(request.key)
         if found is not None:
             self._receive(found)
             return
-        self._store.mark_attempt(request.key)
-        ticket = self._dispatcher.submit(stage.settings, request, attempts + 1)
+        attempt = self._store.mark_attempt(request.key)
+        ticket = self._dispatcher.submit(stage.settings, request, attempt)
         self._store.mark_submitted(request.key, ticket)
 
     def _receive(self, outcome: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -30,19 +31,19 @@ class CampaignFeatures:
     """A `FeatureSource` that asks the cache first and the workers for the rest."""
 
     def __init__(
-        self, settings: DescriptorSettings, cache: FeatureCache, dispatcher: Dispatcher, watch: Stopwatch
+        self, settings: DescriptorSettings, folder: Path, dispatcher: Dispatcher, watch: Stopwatch
     ) -> None:
-        self.watch = watch
         self._settings = settings
-        self._cache = cache
+        self._cache = FeatureCache(folder / "features.db", settings.version)
         self._dispatcher = dispatcher
+        self._watch = watch
 
     def __call__(self, materials: Sequence[Material]) -> npt.NDArray[np.float64]:
         ids = [content_hash(material.to_dict()) for material in materials]
         by_id = dict(zip(ids, materials, strict=True))
         known, missing = self._cache.get(list(by_id))
         if missing:
-            with self.watch.step("describe"):
+            with self._watch.step("describe"):
                 self._compute(missing, by_id)
             known, _ = self._cache.get(list(by_id))
         return np.asarray([known[i] for i in ids], dtype=float)

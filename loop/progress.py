@@ -102,9 +102,7 @@ class Display(Listener):
         self._failed += outcome.failure is not None
         self.console.print(_outcome_line(outcome, stage, formula), highlight=False)
 
-    def round_closed(
-        self, number: int, archive: Archive, timings: Mapping[str, float], store: Store
-    ) -> None:
+    def round_closed(self, number: int, archive: Archive, timings: Mapping[str, float], store: Store) -> None:
         front = archive.pareto_front()
         told = f"round {number} closed: {len(archive.complete)} complete, {len(archive.failed)} failed"
         self.console.print(told, highlight=False)
@@ -168,7 +166,9 @@ def best_table(archive: Archive, records: list[Record]) -> Table:
     """Formula, origin and measured objectives and constraints of records, with units and fidelities."""
     from materials.properties import property_named
 
-    names = dict.fromkeys([o.property for o in archive.objectives] + [c.property for c in archive.constraints])
+    names = dict.fromkeys(
+        [o.property for o in archive.objectives] + [c.property for c in archive.constraints]
+    )
     table = Table("formula", "generator", box=None, header_style="bold", padding=(0, 2))
     for name in names:
         table.add_column(f"{name} ({property_named(name).unit})", justify="right")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loop.database.rows import Duplicate
 from loop.events import Listener
 from materials.base import Candidate
 from materials.identity import IdentityIndex
@@ -17,10 +18,12 @@ DRAWS_PER_PLACE = 20
 
 @dataclass(frozen=True)
 class Pool:
-    """Candidates that are valid and new, and (generator, reason) -> how many were refused for it."""
+    """Candidates that are valid and new, (generator, reason) -> how many were refused for it, and the refused
+    ones that are the same material as a known one."""
 
     candidates: tuple[Candidate, ...]
     refusals: dict[tuple[str, str], int]
+    duplicates: tuple[Duplicate, ...]
 
 
 def fill_pool(
@@ -30,11 +33,18 @@ def fill_pool(
     in_pool = IdentityIndex()
     accepted: list[Candidate] = []
     refusals: Counter[tuple[str, str]] = Counter()
+    duplicates: dict[str, Duplicate] = {}
     for draw, candidate in enumerate(proposals):
         if draw >= wanted * DRAWS_PER_PLACE:
             break
-        reason = space.why_not(candidate.material) or _seen_before(candidate, known, in_pool)
-        if reason:
+        reason = space.why_not(candidate.material)
+        if reason is None and (twin := known.find(candidate.material)) is not None:
+            reason = "duplicate of a known candidate"
+            if twin != candidate.id:
+                duplicates.setdefault(candidate.id, Duplicate(candidate, twin))
+        elif reason is None and in_pool.find(candidate.material) is not None:
+            reason = "duplicate in the pool"
+        if reason is not None:
             refusals[candidate.origin.generator, reason] += 1
             continue
         in_pool.add(candidate.id, candidate.material)
@@ -42,12 +52,4 @@ def fill_pool(
         listener.pool_grew(len(accepted), wanted)
         if len(accepted) == wanted:
             break
-    return Pool(tuple(accepted), dict(refusals))
-
-
-def _seen_before(candidate: Candidate, known: IdentityIndex, in_pool: IdentityIndex) -> str | None:
-    if known.find(candidate.material) is not None:
-        return "duplicate of a known candidate"
-    if in_pool.find(candidate.material) is not None:
-        return "duplicate in the pool"
-    return None
+    return Pool(tuple(accepted), dict(refusals), tuple(duplicates.values()))

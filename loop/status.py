@@ -44,7 +44,9 @@ def _show(folder: Path) -> None:
     console.print(f"{len(own)} candidates: {told}", highlight=False)
     failures = Counter(str(r.failure.kind) for r in own if r.failure is not None)
     if failures:
-        console.print("failures: " + ", ".join(f"{k} {n}" for k, n in failures.most_common()), highlight=False)
+        console.print(
+            "failures: " + ", ".join(f"{k} {n}" for k, n in failures.most_common()), highlight=False
+        )
     front = view.archive.pareto_front()
     if front:
         console.print(best_table(view.archive, front[:10]))

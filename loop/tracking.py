@@ -152,9 +152,7 @@ def _log_rounds(
     return RunIds(parent, ids)
 
 
-def _find_or_create(
-    client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]
-) -> str:
+def _find_or_create(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
     wanted = ("matloop.campaign", "matloop.run_folder", "matloop.round")
     query = " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in wanted)
     found = client.search_runs([experiment_id], query, max_results=1)

@@ -66,7 +66,10 @@ def pareto_figure(view: CampaignView) -> Any:
     }
     figure = go.Figure()
     for (label, members), colour in zip(groups.items(), (MUTED, ACCENT, "#d97706"), strict=True):
-        points = [(r, r.value(first.property, first.fidelity), r.value(second.property, second.fidelity)) for r in members]
+        points = [
+            (r, r.value(first.property, first.fidelity), r.value(second.property, second.fidelity))
+            for r in members
+        ]
         points = [p for p in points if p[1] is not None and p[2] is not None]
         if points:
             figure.add_scatter(
@@ -213,7 +216,10 @@ def origins_figure(view: CampaignView) -> Any:
     figure = go.Figure()
     for (label, counts), colour in zip(steps.items(), (MUTED, ACCENT, GOOD), strict=True):
         figure.add_bar(
-            name=label, x=names, y=[counts[n] for n in names], marker={"color": colour},
+            name=label,
+            x=names,
+            y=[counts[n] for n in names],
+            marker={"color": colour},
             text=[counts[n] for n in names],
         )
     figure.update_yaxes(title="candidates", type="log", rangemode="tozero")

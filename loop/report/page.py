@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +46,7 @@ def write_report(view: CampaignView, folder: Path) -> Path:
     path = folder / "report.html"
     partial = path.with_suffix(".html.part")
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
     return path
 
 
@@ -107,7 +106,9 @@ def _calibrations(view: CampaignView) -> list[dict[str, str]]:
 
 
 def _failure_messages(view: CampaignView) -> list[tuple[str, str]]:
-    return [(r.candidate.formula, r.failure.message) for r in view.archive.failed if r.failure is not None][:12]
+    return [(r.candidate.formula, r.failure.message) for r in view.archive.failed if r.failure is not None][
+        :12
+    ]
 
 
 def _refusals(view: CampaignView) -> list[tuple[str, str, int]]:
@@ -141,7 +142,9 @@ def _value(record: Record, name: str) -> str:
         return ""
     spread = "" if measured.std is None else f" ± {measured.std:.2g}"
     limit = {"exact": "", "upper": "≤ ", "lower": "≥ "}[str(measured.bound)]
-    return f"{name.replace('_', ' ')} {limit}{measured.value:.3f}{spread} {measured.unit} ({measured.fidelity})"
+    return (
+        f"{name.replace('_', ' ')} {limit}{measured.value:.3f}{spread} {measured.unit} ({measured.fidelity})"
+    )
 
 
 def _table_row(view: CampaignView, record: Record) -> dict[str, Any]:
@@ -154,7 +157,9 @@ def _table_row(view: CampaignView, record: Record) -> dict[str, Any]:
             {
                 "measured": "" if measured is None else f"{limit}{measured.value:.3f}",
                 "fidelity": "" if measured is None else measured.fidelity,
-                "predicted": f"{expected[name].mean:.2f} ± {expected[name].std:.2f}" if name in expected else "",
+                "predicted": f"{expected[name].mean:.2f} ± {expected[name].std:.2f}"
+                if name in expected
+                else "",
             }
         )
     return {

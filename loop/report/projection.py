@@ -6,6 +6,7 @@ from pathlib import Path
 
 from loop.config import CampaignConfig
 from loop.database.store import Store
+from loop.database.view import View
 from loop.events import Listener
 from loop.line import build_line
 from loop.report.page import write_report
@@ -14,7 +15,7 @@ from loop.report.view import CampaignView, read_view
 from loop.tracking import Tracker
 
 
-def view_of(store: Store, config: CampaignConfig) -> CampaignView:
+def view_of(store: View, config: CampaignConfig) -> CampaignView:
     """The view of a store under its configuration."""
     line = tuple(stage.name for stage in build_line(config.oracles))
     return read_view(store, config.as_objectives(), config.as_constraints(), line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from loop.report.view import CampaignView
@@ -22,7 +21,7 @@ def write_ranking(view: CampaignView, folder: Path) -> Path:
     rows = [_row(view, rank, record) for rank, record in enumerate(view.ranked, start=1)]
     partial = path.with_suffix(".csv.part")
     pd.DataFrame(rows).to_csv(partial, index=False)
-    os.replace(partial, path)
+    partial.replace(path)
     return path
 
 

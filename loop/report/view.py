@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loop.database.store import EvaluationRow, RoundRow, Store
+from loop.database.rows import EvaluationRow, RoundRow
+from loop.database.view import View
 from materials.archive import Archive, Progress, Record
 from materials.base import Prediction
 from materials.goals import Constraint, Objective
@@ -57,7 +58,7 @@ class CampaignView:
 
 
 def read_view(
-    store: Store,
+    store: View,
     objectives: tuple[Objective, ...],
     constraints: tuple[Constraint, ...],
     line: tuple[str, ...],
