@@ -14,7 +14,8 @@ class Property:
     """A quantity of a material.
 
     `fidelities` runs from the cheapest to the most trusted. `transform` is what a regression applies before
-    fitting: `log` models log(value + 0.01), for quantities that are positive and skewed.
+    fitting: `log` models log(value + log_offset), for positive quantities that span orders of magnitude; the
+    offset, in the property's unit, is the smallest value worth telling from zero.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Property:
     meaning: str
     fidelities: tuple[str, ...]
     transform: Transform = "identity"
+    log_offset: float = 0.0
 
 
 _ENERGY = ("learned", "potential", "PBE", "r2SCAN", "experiment")
@@ -56,7 +58,15 @@ PROPERTIES: dict[str, Property] = {
             "log10 of the ionic conductivity in S/cm at the recorded temperature",
             _TRANSPORT,
         ),
-        Property("diffusivity", "cm^2/s", "D", "self-diffusion coefficient of the mobile ion", _TRANSPORT),
+        Property(
+            "diffusivity",
+            "cm^2/s",
+            "D",
+            "self-diffusion coefficient of the mobile ion",
+            _TRANSPORT,
+            transform="log",
+            log_offset=1e-14,
+        ),
         Property("average_voltage", "V", "V", "average intercalation voltage", _ENERGY),
         Property("gravimetric_capacity", "mAh/g", "C", "theoretical gravimetric capacity", _ENERGY),
     )

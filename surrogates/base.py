@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from materials.archive import Archive
 from materials.base import Candidate, Material, Prediction
 from materials.settings import Settings
+from surrogates.descriptors import DescriptorSettings
 
 if TYPE_CHECKING:
     from botorch.models.model import Model
@@ -27,7 +28,7 @@ FeatureSource = Callable[[Sequence[Material]], Floats]
 
 @dataclass(frozen=True)
 class FitReport:
-    """How one property's model came to be: rows used, the model that held, what was tried and failed before."""
+    """How a property's model came to be: rows used, the model that held, what failed or was left out."""
 
     property: str
     rows: int
@@ -38,9 +39,15 @@ class FitReport:
 class Surrogate(ABC):
     """Models of several properties over one descriptor space, fitted on an archive."""
 
-    properties: tuple[str, ...]
-    """The properties that have a model after `fit`: those with at least two different measured values."""
-    reports: tuple[FitReport, ...]
+    @property
+    @abstractmethod
+    def properties(self) -> tuple[str, ...]:
+        """The properties that have a model after `fit`: those with at least two different measured values."""
+
+    @property
+    @abstractmethod
+    def reports(self) -> tuple[FitReport, ...]:
+        """One report per modelled property, of the latest `fit`."""
 
     @abstractmethod
     def fit(self, archive: Archive, seed: int) -> None:
@@ -61,7 +68,7 @@ class Surrogate(ABC):
 
     @abstractmethod
     def feasibility(self, candidates: Sequence[Candidate]) -> Floats:
-        """The probability [n] that each candidate's line of oracles ends with values; 1 before any failure."""
+        """The probability [n] that a candidate's line of oracles ends with values; 1 before any failure."""
 
     @abstractmethod
     def predict(self, candidates: Sequence[Candidate]) -> list[tuple[Prediction, ...]]:
@@ -76,7 +83,15 @@ class SurrogateSettings(Settings):
     """The block `surrogate:` of a campaign file."""
 
     kind: str
-    material_kinds: ClassVar[tuple[str, ...]] = ("crystal", "composition")
+
+    def descriptor_settings(self) -> DescriptorSettings:
+        """The descriptors its `FeatureSource` gives; the loop caches them and shares out their computing."""
+        raise NotImplementedError
+
+    @property
+    def material_kinds(self) -> tuple[str, ...]:
+        """The kinds of material it can learn from."""
+        return self.descriptor_settings().material_kinds
 
     def build(self, properties: Sequence[str], features: FeatureSource) -> Surrogate:
         """The unfitted surrogate for the named properties."""

@@ -1,0 +1,120 @@
+"""What the models see of a material: one row of numbers, from a potential or from the chemical formula."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from materials.base import Crystal, Material
+from materials.settings import Settings
+from surrogates.feature_cache import FeatureCache
+
+__all__ = ["CompositionDescriptor", "Descriptor", "DescriptorSettings", "FeatureCache", "SevenNetDescriptor"]
+
+Floats32 = npt.NDArray[np.float32]
+
+
+class Descriptor(ABC):
+    """Turns materials into rows of numbers; runs in worker processes and keeps what it loaded."""
+
+    @abstractmethod
+    def why_not(self, material: Material) -> str | None:
+        """Why this material cannot be described, in a sentence; None where it can."""
+
+    @abstractmethod
+    def describe(self, materials: Sequence[Material]) -> Floats32:
+        """Descriptors [n, d] of n materials; a row of NaN where `why_not` gives a reason."""
+
+
+class SevenNetDescriptor(Descriptor):
+    """Mean and standard deviation over the atoms of SevenNet's scalar features: 1,280 numbers for 7net-0.
+
+    Describes ordered crystals of the elements the potential was trained on.
+    """
+
+    def __init__(self, potential: str = "7net-0", sha256: str | None = None) -> None:
+        from materials.potential import load_potential
+
+        self._potential = load_potential(potential, sha256)
+
+    def why_not(self, material: Material) -> str | None:
+        if not isinstance(material, Crystal):
+            return f"{material.formula} is a {material.kind} without a structure; use descriptor: composition"
+        if not material.is_ordered:
+            return (
+                f"{material.formula} has partial occupancies; order it first or use descriptor: composition"
+            )
+        symbols = {element.symbol for element in material.structure.composition.elements}
+        unknown = sorted(symbols - self._potential.elements)
+        if unknown:
+            return f"{material.formula}: {self._potential.name} does not know {', '.join(unknown)}"
+        return None
+
+    def describe(self, materials: Sequence[Material]) -> Floats32:
+        rows = np.full((len(materials), self._potential.number_of_features), np.nan, np.float32)
+        described = [i for i, material in enumerate(materials) if self.why_not(material) is None]
+        structures = [m.structure for i in described if isinstance(m := materials[i], Crystal)]
+        if structures:
+            rows[described] = self._potential.evaluate(structures, features=True).features
+        return rows
+
+
+class CompositionDescriptor(Descriptor):
+    """Statistics of the elements' properties over the formula; for crystals also density and volume per atom.
+
+    See `surrogates.element_statistics` for the columns.
+    """
+
+    def why_not(self, material: Material) -> str | None:
+        from surrogates.element_statistics import unknown_symbols
+
+        unknown = unknown_symbols(material)
+        return f"{material.formula}: {', '.join(unknown)} is no element" if unknown else None
+
+    def describe(self, materials: Sequence[Material]) -> Floats32:
+        from surrogates.element_statistics import NUMBER_OF_COLUMNS, describe_material
+
+        rows = np.full((len(materials), NUMBER_OF_COLUMNS), np.nan, np.float32)
+        for i, material in enumerate(materials):
+            if self.why_not(material) is None:
+                rows[i] = describe_material(material)
+        return rows
+
+
+class DescriptorSettings(Settings):
+    """Which descriptor, and for `sevennet` of which potential (a shipped name, or a file with its sha256)."""
+
+    kind: Literal["sevennet", "composition"] = "sevennet"
+    potential: str = Field(default="7net-0", min_length=1)
+    sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _potential_is_used(self) -> DescriptorSettings:
+        if self.kind == "composition" and {"potential", "sha256"} & self.model_fields_set:
+            raise ValueError("descriptor: composition uses no potential; leave out potential and sha256")
+        return self
+
+    @property
+    def material_kinds(self) -> tuple[str, ...]:
+        """The kinds of material it describes."""
+        return ("crystal",) if self.kind == "sevennet" else ("crystal", "composition")
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the numbers would: the key of cached rows beside the material's hash."""
+        from surrogates.element_statistics import VERSION
+
+        if self.kind == "composition":
+            return f"composition-{VERSION}"
+        return f"sevennet-1-{self.potential}-{self.sha256 or 'shipped'}"
+
+    def build(self) -> Descriptor:
+        """The descriptor; loads the potential where it needs one."""
+        if self.kind == "composition":
+            return CompositionDescriptor()
+        return SevenNetDescriptor(self.potential, self.sha256)

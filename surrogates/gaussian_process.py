@@ -1,0 +1,151 @@
+"""The surrogate of kind `gp`: one exact Gaussian process per property on reduced descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from materials.archive import Archive
+from materials.base import Candidate, Prediction
+from materials.properties import property_named
+from surrogates.base import FeatureSource, FitReport, Floats, Surrogate, SurrogateSettings
+from surrogates.descriptors import DescriptorSettings
+from surrogates.reduction import Reduction
+from surrogates.training_rows import outcomes_of, rows_of
+
+if TYPE_CHECKING:
+    from botorch.models import ModelListGP
+    from botorch.posteriors import Posterior
+    from torch import Tensor
+
+    from surrogates.feasibility import Feasibility
+    from surrogates.fitted_property import FittedProperty
+
+OUT_OF_REACH = 1e4
+"""An input so far from all data that the model falls back to its prior: for what cannot be described."""
+
+
+class GaussianProcessSurrogate(Surrogate):
+    """See docs/surrogates.md for what is modelled, and for the measurements behind the choices."""
+
+    def __init__(self, properties: Sequence[str], features: FeatureSource) -> None:
+        self.wanted = tuple(properties)
+        self._features = features
+        self._forget()
+
+    def _forget(self) -> None:
+        self.reduction: Reduction | None = None
+        self.fitted: list[FittedProperty] = []
+        self.feasible: Feasibility | None = None
+
+    def fit(self, archive: Archive, seed: int) -> None:
+        from surrogates.exact_gp import reproducible
+        from surrogates.feasibility import Feasibility
+        from surrogates.fitted_property import fit_property
+
+        self._forget()
+        candidates, succeeded = outcomes_of(archive)
+        rows = {name: rows_of(archive, name) for name in self.wanted}
+        rows = {name: found for name, found in rows.items() if len(set(found.values)) > 1}
+        with reproducible(seed):
+            if rows or len(set(succeeded)) > 1:
+                self.reduction = Reduction.fit(self._describe([r.candidate for r in archive.values()]))
+            for name, found in rows.items():
+                fitted = fit_property(property_named(name), found, self.inputs(found.candidates), seed)
+                if fitted is not None:
+                    self.fitted.append(fitted)
+            if succeeded and self.reduction is not None:
+                self.feasible = Feasibility.fit(*_described(self.inputs(candidates), succeeded))
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        return tuple(one.data.property for one in self.fitted)
+
+    @property
+    def reports(self) -> tuple[FitReport, ...]:
+        return tuple(one.report for one in self.fitted)
+
+    def inputs(self, candidates: Sequence[Candidate]) -> Tensor:
+        """[n, k], float64; a row of NaN where the candidate cannot be described.
+
+        Before `fit` has anything to go by, the reduction is fitted on the first candidates asked about.
+        """
+        import torch
+
+        features = self._describe(candidates)
+        if self.reduction is None:
+            self.reduction = Reduction.fit(features)
+        return torch.from_numpy(self.reduction.apply(features))
+
+    @property
+    def model(self) -> ModelListGP:
+        from botorch.models import ModelListGP
+
+        if not self.fitted:
+            raise ValueError("no property has two different measured values yet, so there is no model")
+        return ModelListGP(*(one.model for one in self.fitted))
+
+    def posterior(self, candidates: Sequence[Candidate]) -> Posterior:
+        return self.model.posterior(self._within_reach(candidates))
+
+    def feasibility(self, candidates: Sequence[Candidate]) -> Floats:
+        if self.feasible is None:
+            return np.ones(len(candidates))
+        return self.feasible.probability(self._within_reach(candidates))
+
+    def predict(self, candidates: Sequence[Candidate]) -> list[tuple[Prediction, ...]]:
+        import torch
+
+        if not self.fitted or not candidates:
+            return [() for _ in candidates]
+        inputs = self._within_reach(candidates)
+        columns: list[list[Prediction]] = []
+        for one in self.fitted:
+            with torch.no_grad():
+                posterior = one.model.posterior(inputs)
+            means, stds = posterior.mean[:, 0].tolist(), posterior.variance[:, 0].sqrt().tolist()
+            columns.append([Prediction(one.data.property, m, s) for m, s in zip(means, stds, strict=True)])
+        return list(zip(*columns, strict=True))
+
+    def _within_reach(self, candidates: Sequence[Candidate]) -> Tensor:
+        return self.inputs(candidates).nan_to_num(nan=OUT_OF_REACH)
+
+    def _describe(self, candidates: Sequence[Candidate]) -> Floats:
+        return np.asarray(self._features([c.material for c in candidates]), dtype=float)
+
+    def save(self, folder: Path) -> Mapping[str, Path]:
+        from surrogates.stored_gp import save
+
+        return save(self, folder)
+
+
+def _described(inputs: Tensor, succeeded: Sequence[bool]) -> tuple[Tensor, list[bool]]:
+    known = inputs.isfinite().all(dim=1)
+    return inputs[known], [s for s, k in zip(succeeded, known.tolist(), strict=True) if k]
+
+
+class GaussianProcessSettings(SurrogateSettings):
+    """Gaussian processes on the descriptors of a potential, or on statistics of the chemical formula."""
+
+    kind: Literal["gp"] = "gp"
+    descriptor: Literal["sevennet", "composition"] = "sevennet"
+    potential: str = Field(default="7net-0", min_length=1)
+    sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _descriptor_is_possible(self) -> GaussianProcessSettings:
+        if self.descriptor == "composition" and {"potential", "sha256"} & self.model_fields_set:
+            raise ValueError("descriptor: composition uses no potential; leave out potential and sha256")
+        return self
+
+    def descriptor_settings(self) -> DescriptorSettings:
+        if self.descriptor == "composition":
+            return DescriptorSettings(kind="composition")
+        return DescriptorSettings(kind="sevennet", potential=self.potential, sha256=self.sha256)
+
+    def build(self, properties: Sequence[str], features: FeatureSource) -> GaussianProcessSurrogate:
+        return GaussianProcessSurrogate(properties, features)
