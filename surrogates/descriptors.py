@@ -95,7 +95,10 @@ class DescriptorSettings(Settings):
 
     @model_validator(mode="after")
     def _potential_is_used(self) -> DescriptorSettings:
-        if self.kind == "composition" and {"potential", "sha256"} & self.model_fields_set:
+        # Judged by value, so that a file that spells out every default can be read again.
+        defaults = type(self).model_fields
+        named = any(getattr(self, key) != defaults[key].default for key in ("potential", "sha256"))
+        if self.kind == "composition" and named:
             raise ValueError("descriptor: composition uses no potential; leave out potential and sha256")
         return self
 
