@@ -78,7 +78,14 @@ def _list(dumper: yaml.SafeDumper, items: Sequence[Any]) -> yaml.SequenceNode:
     return dumper.represent_sequence(_TAG + "seq", items, flow_style=not blocks)
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML loses the line breaks of Unicode unless they stand in double quotes.
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar(_TAG + "str", text, style)
+
+
 _Dumper.add_representer(list, _list)
+_Dumper.add_representer(str, _text)
 _Loader.add_constructor(_TAG + "int", _integer)
 _Loader.add_constructor(_TAG + "float", _number)
 
@@ -106,11 +113,11 @@ class YamlText:
 
 def read_yaml(text: str) -> YamlText:
     """The one document in `text`. Raises YamlError with the line of what is wrong."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is not None:
-            _refuse_repeated_keys(root)
+            _refuse_odd_keys(root, set())
         return YamlText(None if root is None else loader.construct_document(root), root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -122,8 +129,6 @@ def read_yaml(text: str) -> YamlText:
         raise YamlError(message, mark.line + 1, mark.column + 1) from error
     except yaml.YAMLError as error:
         raise YamlError(str(error)) from error
-    finally:
-        loader.dispose()
 
 
 def write_yaml(value: Mapping[str, Any]) -> str:
@@ -142,21 +147,23 @@ def _child(node: yaml.Node | None, step: str | int) -> tuple[int, yaml.Node] | N
     return None
 
 
-def _refuse_repeated_keys(node: yaml.Node) -> None:
-    children: list[yaml.Node] = []
-    if isinstance(node, yaml.MappingNode):
-        first_lines: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in first_lines:
-                raise YamlError(
-                    f"the key {key.value!r} is already on line {first_lines[key.value]}; keep one of them",
-                    line,
-                    key.start_mark.column + 1,
-                )
-            first_lines[str(key.value)] = line
-            children.append(value)
-    elif isinstance(node, yaml.SequenceNode):
-        children = node.value
-    for child in children:
-        _refuse_repeated_keys(child)
+def _refuse_odd_keys(node: yaml.Node, seen: set[int]) -> None:
+    """Raises YamlError for a key written twice in one block, or one that is no plain text."""
+    if id(node) in seen:  # an alias, or a node that contains itself
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_odd_keys(item, seen)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    first_lines: dict[str, int] = {}
+    for key, value in node.value:
+        line, column = key.start_mark.line + 1, key.start_mark.column + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise YamlError("a key must be a word, not a list or a block", line, column)
+        if key.value in first_lines:
+            first = first_lines[key.value]
+            raise YamlError(f"the key {key.value!r} is already on line {first}; keep one of them", line, column)
+        first_lines[key.value] = line
+        _refuse_odd_keys(value, seen)
