@@ -15,7 +15,7 @@ KEPT = (Status.DONE, Status.REJECTED)
 
 
 class EvaluationCache:
-    """Outcomes by request key, in one SQLite file. Equal keys mean equal questions, so any campaign may use them.
+    """Outcomes by request key, in one SQLite file. Equal keys are equal questions, whoever asks them.
 
     A hit reports the seconds the evaluation took when it was made.
     """

@@ -1,4 +1,4 @@
-"""Opens the database: SQLite beside the run by default, PostgreSQL where several people or machines share it."""
+"""Opens the database: SQLite beside the run by default, PostgreSQL where people or machines share it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from loop.database.errors import StateError, told_plainly
+from loop.database.file_system import journal_mode, on_network
 from loop.migrations import FOLDER, VERSION_TABLE, revisions
 
 if TYPE_CHECKING:
@@ -20,25 +21,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """Seconds to wait for another program's write to end."""
-NETWORK_FILE_SYSTEMS = (
-    *(
-        "nfs",
-        "cifs",
-        "smb",
-        "afs",
-        "9p",
-        "ceph",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "glusterfs",
-        "panfs",
-        "pvfs",
-        "orangefs",
-    ),
-    *("wekafs", "ocfs", "gfs", "davfs", "fuse.", "webdav", "virtiofs", "vboxsf", "prl_fs"),
-)
-"""Beginnings of the types of file systems on which several machines may work (or whose locks are not to be trusted)."""
 MIGRATION_LOCK = 0x6D61746C6F6F70
 """Key of the PostgreSQL advisory lock under which tables are made: the letters of matloop."""
 
@@ -118,30 +100,19 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def on_network(path: Path) -> str | None:
-    """The type of the network file system on which `path` lies; None on a local one."""
-    import psutil
-
-    folder = path.resolve()
-    mounts = {Path(p.mountpoint): p.fstype for p in psutil.disk_partitions(all=True)}
-    kind = next((mounts[place] for place in (folder, *folder.parents) if place in mounts), "")
-    return kind if kind.lower().startswith(NETWORK_FILE_SYSTEMS) else None
-
-
 def _open_sqlite(path: Path, create: bool) -> Engine:
     if not path.exists() and not create:
         raise StateError(f"{path}: no campaign database is there")
     path.parent.mkdir(parents=True, exist_ok=True)
-    network = on_network(path)
-    if network:
+    if kind := on_network(path):
         log.warning(
-            "%s lies on a network file system (%s): it is kept with journal_mode=DELETE, which is slower and "
-            "allows one machine at a time; a local folder or PostgreSQL is safer",
+            "%s lies on a network file system (%s): it is kept with journal_mode=DELETE, which is slower; "
+            "a local folder or PostgreSQL is safer",
             path,
-            network,
+            kind,
         )
     engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": PATIENCE})
-    _prepare_sqlite(engine, "DELETE" if network else "WAL")
+    _prepare_sqlite(engine, journal_mode(path))
     return engine
 
 
@@ -150,7 +121,7 @@ def _view_sqlite(path: Path) -> Engine:
         raise StateError(f"{path}: no campaign database is there")
     query = {"mode": "ro", "uri": "true"}
     if not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
-        # A reader of a WAL database needs to make its index file; where it may not, nobody can be writing either.
+        # A reader of a WAL database makes its index file; where it may not, nobody else is writing either.
         query["immutable"] = "1"
     url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
     engine = create_engine(url, connect_args={"timeout": PATIENCE})
@@ -159,7 +130,7 @@ def _view_sqlite(path: Path) -> Engine:
 
 
 def _prepare_sqlite(engine: Engine, journal: str | None) -> None:
-    """Real transactions (https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable) and pragmas.
+    """Real transactions, as SQLAlchemy's chapter on pysqlite describes them, and the pragmas.
 
     synchronous=FULL: what was committed survives a power cut, as an order to a robot must.
     """

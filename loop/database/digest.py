@@ -59,8 +59,9 @@ COUNTING: dict[type[Table], tuple[str, ...]] = {
         "conditions",
     ),
 }
-"""The columns that count. Left out: clock times, seconds and the cost that follows from them, attempts, tickets,
-texts and files (they may name times and machines), the models (their predictions are in), and row numbers."""
+"""The columns that count. Left out: clock times, seconds and the cost that follows from them, attempts,
+tickets, messages and files (they may name times and machines), models (their predictions are in), and row
+numbers."""
 
 
 def dump(session: Session, campaign_id: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,20 +11,20 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from loop.errors import CampaignError
 
+KEPT = "this step was not written and everything before it is kept"
+FULL = f"the disk is full; {KEPT}. Free some space and run the same command again"
 REMEDIES = {
-    "database or disk is full": "the disk is full; this step was not written and everything before it is kept. "
-    "Free some space and run the same command again",
-    "no space left on device": "the disk is full; this step was not written and everything before it is kept. "
-    "Free some space and run the same command again",
-    "disk i/o error": "the disk refused to write (full, over quota, or faulty); this step was not written and "
-    "everything before it is kept. Mend the disk and run the same command again",
+    "database or disk is full": FULL,
+    "no space left on device": FULL,
+    "disk i/o error": f"the disk refused to write (full, over quota or faulty); {KEPT}. "
+    "Mend the disk and run the same command again",
     "database is locked": "another program has been writing to it for too long; close that program",
-    "readonly database": "it may not be written; check the rights of the file and its folder",
-    "unable to open database file": "it cannot be opened; check that the folder exists and its rights",
+    "readonly database": "it may not be written; check the rights of the file and of its folder",
+    "unable to open database file": "it cannot be opened; check that the folder exists, and its rights",
     "file is not a database": "it is not an SQLite database; name another file",
     "malformed": "it is damaged; restore a copy, or recover what is left with `sqlite3 FILE .recover`",
 }
-"""Texts of database and operating system errors (lower case), and what they mean for a person."""
+"""Signs in the errors of databases and operating systems (lower case), and what they mean for a person."""
 
 
 class StateError(CampaignError):
@@ -35,11 +36,11 @@ def told_plainly(place: str) -> Iterator[None]:
     """Turns errors of the database and the disk into a StateError that names `place`."""
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise StateError(f"{place}: {_remedy(error)}") from error
 
 
-def _remedy(error: SQLAlchemyError | OSError) -> str:
+def _remedy(error: Exception) -> str:
     text = str(error.orig if isinstance(error, DBAPIError) else error).strip()
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         text = "no space left on device"

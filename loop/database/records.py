@@ -107,7 +107,7 @@ class RecordCache:
             .where(*changed)
             .group_by(SelectionRow.candidate_id)
         )
-        return {candidate_id: number for candidate_id, number in session.execute(query).tuples()}
+        return dict(session.execute(query).tuples().all())
 
 
 def candidate_of(row: CandidateRow) -> Candidate:
@@ -175,7 +175,7 @@ def _progress(
     if evaluations and evaluations[-1].status != EvaluationStatus.DONE:
         return Progress.FAILED
     ended = row.stopped_by is not None or row.duplicate_of is not None
-    done = {e.stage for e in evaluations}
-    if round is None or ended or len(done) == stages:
+    done = {e.stage for e in evaluations if e.status == EvaluationStatus.DONE}
+    if round is None or ended or len(done) >= stages:
         return Progress.EVALUATED
     return Progress.PENDING

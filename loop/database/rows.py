@@ -25,6 +25,9 @@ class EvaluationStatus(StrEnum):
 OPEN = (EvaluationStatus.PLANNED, EvaluationStatus.SUBMITTED, EvaluationStatus.UNKNOWN)
 """Evaluations from which an answer may still come."""
 
+FINAL = (EvaluationStatus.DONE, EvaluationStatus.REJECTED)
+"""Answers that nothing changes any more."""
+
 DuplicateFound = Literal["before_relaxation", "after_relaxation"]
 
 

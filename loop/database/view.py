@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
-from loop.database.digest import digest, dump
-from loop.database.errors import StateError, told_plainly
 from loop.database.connection import told
+from loop.database.digest import digest, dump
+from loop.database.errors import told_plainly
 from loop.database.records import RecordCache, candidate_of, failure_of, measurement_of
 from loop.database.rows import EvaluationRow, EvaluationStatus, ModelEntry, RoundRow
 from loop.database.tables import (
@@ -77,7 +77,7 @@ class View:
             with Session(engine) as session:
                 yield session
 
-    def _all(self, table: type[Row], *conditions: Any, order: Iterable[Any]) -> list[Row]:
+    def _all(self, table: type[Row], *conditions: ColumnElement[bool], order: Iterable[Any]) -> list[Row]:
         with self._read() as session:
             query = select(table).where(table.campaign_id == self._campaign_id, *conditions)
             return list(session.scalars(query.order_by(*order)))
@@ -162,7 +162,7 @@ class View:
         candidate_id: str | None = None,
     ) -> list[EvaluationRow]:
         """Evaluations in the order in which they were planned, all or those that fit every filter given."""
-        conditions = [Evaluation.status.in_(status)] if status else []
+        conditions: list[ColumnElement[bool]] = [Evaluation.status.in_(status)] if status else []
         if round is not None:
             conditions.append(Evaluation.round == round)
         if candidate_id is not None:
@@ -249,7 +249,7 @@ class View:
             return dump(session, self._campaign_id)
 
     def content_digest(self) -> str:
-        """The sha256 of `dump()`: equal for campaigns that found the same, whenever and however often killed."""
+        """The sha256 of `dump()`: equal for two campaigns that found the same, killed in between or not."""
         return digest(self.dump())
 
 

@@ -1,19 +1,29 @@
-"""Steps of a transaction that several methods of the store share."""
+"""Steps of a transaction that the methods of the store are made of."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from loop.database.errors import StateError
 from loop.database.records import measurement_of
 from loop.database.rows import EvaluationStatus, PlannedEvaluation
-from loop.database.tables import Campaign, CandidateRow, Evaluation, MeasurementRow, PredictionRow
-from materials.base import Candidate, Measurement, Prediction, canonical_json
+from loop.database.tables import (
+    Campaign,
+    CandidateRow,
+    Evaluation,
+    MeasurementRow,
+    PredictionRow,
+    Table,
+)
+from materials.base import Candidate, Failure, Measurement, Outcome, Prediction, Selection, canonical_json
 
 
 def now() -> str:
@@ -21,16 +31,21 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def next_revision(session: Session, campaign_id: int) -> int:
-    """Counts one change of the campaign. On PostgreSQL this also makes writers of one campaign take turns."""
-    campaign = Campaign.id == campaign_id
-    session.execute(update(Campaign).where(campaign).values(revision=Campaign.revision + 1))
-    return session.scalars(select(Campaign.revision).where(campaign)).one()
+def add_rows(session: Session, table: type[Table], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts rows; none is fine."""
+    if rows:
+        session.execute(insert(table), list(rows))
 
 
 def touch(session: Session, campaign_id: int, candidate_ids: Iterable[str]) -> None:
-    """Notes that the records of these candidates have changed."""
-    revision = next_revision(session, campaign_id)
+    """Notes that the records of these candidates have changed.
+
+    On PostgreSQL the campaign's row also makes writers of one campaign take turns, so that a reader who has
+    seen a number of the counter has seen all smaller ones.
+    """
+    campaign = Campaign.id == campaign_id
+    session.execute(update(Campaign).where(campaign).values(revision=Campaign.revision + 1))
+    revision = session.scalars(select(Campaign.revision).where(campaign)).one()
     rows = [{"campaign_id": campaign_id, "id": i, "revision": revision} for i in dict.fromkeys(candidate_ids)]
     if rows:
         session.execute(update(CandidateRow), rows)
@@ -39,7 +54,7 @@ def touch(session: Session, campaign_id: int, candidate_ids: Iterable[str]) -> N
 def add_candidates(
     session: Session, campaign_id: int, candidates: Iterable[Candidate], round: int | None
 ) -> None:
-    """Adds the candidates that are not there yet; those that are keep the origin they were first seen with."""
+    """Adds the candidates that are not there yet; the others keep the origin they were first seen with."""
     query = select(CandidateRow.id, CandidateRow.position).where(CandidateRow.campaign_id == campaign_id)
     known = dict(session.execute(query).tuples().all())
     position = max(known.values(), default=0)
@@ -48,29 +63,69 @@ def add_candidates(
         if candidate.id not in known:
             position += 1
             known[candidate.id] = position
-            rows.append(_candidate_row(candidate, campaign_id, position, round))
-    if rows:
-        session.execute(insert(CandidateRow), rows)
+            place = {"campaign_id": campaign_id, "position": position, "first_round": round, "revision": 0}
+            rows.append(place | _candidate_row(candidate) | {"known_before": round is None})
+    add_rows(session, CandidateRow, rows)
 
 
-def _candidate_row(
-    candidate: Candidate, campaign_id: int, position: int, round: int | None
-) -> dict[str, object]:
+def _candidate_row(candidate: Candidate) -> dict[str, Any]:
     material = candidate.material
     return {
-        "campaign_id": campaign_id,
         "id": candidate.id,
-        "position": position,
         "kind": material.kind,
         "formula": material.formula,
         "generator": candidate.origin.generator,
         "material": material.to_dict(),
         "origin": candidate.origin.to_dict(),
         "recipe": None if candidate.recipe is None else asdict(candidate.recipe),
-        "first_round": round,
-        "known_before": round is None,
-        "revision": 0,
     }
+
+
+def selection_row(position: int, selection: Selection) -> dict[str, Any]:
+    """The columns of a selection. A value that is not finite ranks nothing and is kept as NULL."""
+    value = selection.acquisition_value
+    return {
+        "position": position,
+        "candidate_id": selection.candidate.id,
+        "oracle": selection.oracle,
+        "reason": selection.reason,
+        "acquisition_value": value if value is not None and math.isfinite(value) else None,
+        "cost": selection.cost,
+        "conditions": dict(selection.conditions),
+    }
+
+
+def add_predictions(
+    session: Session,
+    campaign_id: int,
+    round: int,
+    predictions: Mapping[str, Sequence[Prediction]],
+    model_version: str,
+) -> None:
+    """Adds what a round's model expected; where it gave no finite number there is no row."""
+    place = {"campaign_id": campaign_id, "round": round, "model_version": model_version}
+    rows = [
+        asdict(prediction) | place | {"candidate_id": candidate_id}
+        for candidate_id, expected in predictions.items()
+        for prediction in expected
+        if math.isfinite(prediction.mean) and math.isfinite(prediction.std)
+    ]
+    add_rows(session, PredictionRow, rows)
+
+
+def add_evaluations(
+    session: Session, campaign_id: int, evaluations: Sequence[PlannedEvaluation], round: int
+) -> None:
+    """Adds the evaluations whose key is not there yet, as planned."""
+    campaign = Evaluation.campaign_id == campaign_id
+    keys = [e.key for e in evaluations]
+    known = set(session.scalars(select(Evaluation.key).where(campaign, Evaluation.key.in_(keys))))
+    number = session.scalars(select(func.coalesce(func.max(Evaluation.number), 0)).where(campaign)).one()
+    new = {e.key: e for e in evaluations if e.key not in known}
+    place = {"campaign_id": campaign_id, "round": round, "status": EvaluationStatus.PLANNED, "attempts": 0}
+    rows = [asdict(e) | place | {"number": number + i} for i, e in enumerate(new.values(), start=1)]
+    add_rows(session, Evaluation, rows)
+    touch(session, campaign_id, [e.candidate_id for e in new.values()])
 
 
 def add_measurements(
@@ -80,16 +135,21 @@ def add_measurements(
     measurements: Sequence[Measurement],
     evaluation_key: str | None,
 ) -> None:
-    """Adds measurements in their order."""
+    """Adds measurements in their order. Raises StateError for a number that is not finite."""
+    for m in measurements:
+        if not math.isfinite(m.value) or not math.isfinite(m.std or 0.0):
+            raise StateError(
+                f"candidate {candidate_id}: {m.oracle} gave {m.property} = {m.value} +- {m.std}; "
+                "what is not a finite number has to come as a failure of kind not_finite"
+            )
     place = {"campaign_id": campaign_id, "candidate_id": candidate_id, "evaluation_key": evaluation_key}
-    if measurements:
-        session.execute(insert(MeasurementRow), [m.to_dict() | place for m in measurements])
+    add_rows(session, MeasurementRow, [m.to_dict() | place for m in measurements])
 
 
 def missing_prior(
     session: Session, campaign_id: int, measurements: Mapping[str, Sequence[Measurement]]
 ) -> dict[str, list[Measurement]]:
-    """What of the prior measurements is not in the database yet; equal ones count as often as they are given."""
+    """What of the prior measurements is not there yet; equal ones count as often as they are given."""
     query = select(MeasurementRow).where(
         MeasurementRow.campaign_id == campaign_id, MeasurementRow.evaluation_key.is_(None)
     )
@@ -109,43 +169,38 @@ def _text(measurement: Measurement) -> str:
     return canonical_json(measurement.to_dict())
 
 
-def add_predictions(
-    session: Session,
-    campaign_id: int,
-    round: int,
-    predictions: Mapping[str, Sequence[Prediction]],
-    model_version: str,
-) -> None:
-    """Adds what a round's model expected."""
-    place = {"campaign_id": campaign_id, "round": round, "model_version": model_version}
-    rows = [
-        asdict(prediction) | place | {"candidate_id": candidate_id}
-        for candidate_id, expected in predictions.items()
-        for prediction in expected
-    ]
-    if rows:
-        session.execute(insert(PredictionRow), rows)
+def keep_outcome(session: Session, row: Evaluation, outcome: Outcome, round: int) -> None:
+    """Writes what came back over what an earlier attempt left."""
+    retried = row.status == EvaluationStatus.FAILED
+    row.attempts = row.attempts + 1 if retried else max(row.attempts, 1)
+    row.status = EvaluationStatus(outcome.status)
+    row.arrived_in_round = round
+    row.failure_kind = None if outcome.failure is None else str(outcome.failure.kind)
+    row.failure_message = None if outcome.failure is None else _storable(outcome.failure)
+    row.seconds = outcome.seconds
+    row.finished_at = now()
+    row.material = None if outcome.material is None else outcome.material.to_dict()
+    row.provenance = dict(outcome.provenance)
+    row.artifacts = {name: dict(entry) for name, entry in outcome.artifacts.items()}
+    mine = (MeasurementRow.campaign_id == row.campaign_id, MeasurementRow.evaluation_key == row.key)
+    session.execute(delete(MeasurementRow).where(*mine))
+    add_measurements(session, row.campaign_id, row.candidate_id, outcome.measurements, row.key)
+    session.flush()
+    candidate = session.get_one(CandidateRow, (row.campaign_id, row.candidate_id))
+    candidate.material_after = _material_after(session, candidate)
 
 
-def add_evaluations(
-    session: Session, campaign_id: int, evaluations: Sequence[PlannedEvaluation], round: int
-) -> None:
-    """Adds the evaluations whose key is not there yet, as planned."""
-    campaign = Evaluation.campaign_id == campaign_id
-    keys = [e.key for e in evaluations]
-    known = set(session.scalars(select(Evaluation.key).where(campaign, Evaluation.key.in_(keys))))
-    number = session.scalars(select(func.coalesce(func.max(Evaluation.number), 0)).where(campaign)).one()
-    rows = [
-        asdict(planned)
-        | {
-            "campaign_id": campaign_id,
-            "number": number + offset,
-            "round": round,
-            "status": EvaluationStatus.PLANNED,
-            "attempts": 0,
-        }
-        for offset, planned in enumerate((e for e in evaluations if e.key not in known), start=1)
-    ]
-    if rows:
-        session.execute(insert(Evaluation), rows)
-        touch(session, campaign_id, [str(row["candidate_id"]) for row in rows])
+def _material_after(session: Session, candidate: CandidateRow) -> dict[str, Any] | None:
+    """The material as the last stage that changed it left it, whatever the order of arrival."""
+    query = select(Evaluation.material).where(
+        Evaluation.campaign_id == candidate.campaign_id,
+        Evaluation.candidate_id == candidate.id,
+        Evaluation.status == EvaluationStatus.DONE,
+        Evaluation.material.is_not(None),
+    )
+    return session.scalars(query.order_by(Evaluation.stage.desc(), Evaluation.number.desc()).limit(1)).first()
+
+
+def _storable(failure: Failure) -> str:
+    """The message as text every database takes: PostgreSQL refuses NUL, UTF-8 refuses lone surrogates."""
+    return failure.message.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")

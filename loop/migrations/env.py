@@ -1,4 +1,4 @@
-"""Run by alembic: on a connection that is handed in, or on `-x url=...` when a developer calls the command."""
+"""Run by alembic: on a connection handed in, or on `-x url=...` when a developer calls the command."""
 
 from __future__ import annotations
 
