@@ -18,7 +18,7 @@ def rank_records(archive: Archive) -> list[Record]:
     Duplicates, failures, pending records and records on which nothing relevant was measured are left out.
     """
     complete = archive.complete
-    scores = np.array([archive.scores(r) for r in complete], dtype=float).reshape(len(complete), -1)
+    scores = np.array([archive.scores(r) for r in complete], dtype=float).reshape(len(complete), len(archive.objectives))
     ordered = [complete[i] for i in non_dominated_order(scores)]
     chosen = {r.id for r in complete}
     rest = [r for r in archive.evaluated if r.id not in chosen and r.duplicate_of is None]
