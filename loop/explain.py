@@ -9,20 +9,34 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from loop.plugins import OneOf, PluginError, did_you_mean
+from loop.plugins import OneOf, PluginError, did_you_mean, nearest
 from loop.yaml_text import Place
 from materials.settings import Settings
 
+MISSING = "this key is missing"
+
 
 def explain(error: ValidationError, model: type[Settings], data: Any) -> list[tuple[Place, str]]:
-    """(place, sentence) for each thing wrong with `data`, the alternatives of a union joined into one."""
-    found: dict[Place, list[str]] = {}
+    """(place, sentence) for each thing wrong with `data`, the alternatives of a union joined into one.
+
+    A key that is missing because it is misspelt is not told twice.
+    """
+    found: dict[Place, dict[str, None]] = {}
+    meant: set[Place] = set()
     for detail in error.errors(include_url=False):
+        if _follows_from_others(detail):
+            continue
         place = _place_in(data, detail)
-        sentence = _sentence(detail, place, model, data)
-        if sentence not in found.setdefault(place, []):
-            found[place].append(sentence)
-    return [(place, "; or ".join(sentences)) for place, sentences in found.items()]
+        known: Sequence[str] = ()
+        if detail["type"] == "extra_forbidden":
+            known = _known_keys(model, data, place[:-1])
+            meant.update((*place[:-1], word) for word in nearest(place[-1], known))
+        found.setdefault(place, {})[_sentence(detail, place, known)] = None
+    return [
+        (place, "; or ".join(sentences))
+        for place, sentences in found.items()
+        if not (place in meant and MISSING in sentences)
+    ]
 
 
 def suspicious_scalars(data: Any, effective: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
@@ -63,14 +77,17 @@ def _place_in(data: Any, detail: ErrorDetails) -> Place:
     return tuple(place)
 
 
-def _sentence(detail: ErrorDetails, place: Place, model: type[Settings], data: Any) -> str:
+def _follows_from_others(detail: ErrorDetails) -> bool:
+    """A list counts as too short when its items are broken; each of them has an error of its own."""
+    return detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]
+
+
+def _sentence(detail: ErrorDetails, place: Place, known: Sequence[str]) -> str:
     kind, message = detail["type"], detail["msg"]
     if kind == "extra_forbidden":
-        known = _known_keys(model, data, place[:-1])
-        hint = did_you_mean(place[-1], known)
-        return f"unknown key{hint}" if hint else f"unknown key; known here: {', '.join(known)}"
+        return f"unknown key{did_you_mean(place[-1], known)} Known here: {', '.join(known)}"
     if kind == "missing":
-        return "this key is missing"
+        return MISSING
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     if kind in ("misfit", "kind_unknown", "kind_missing", "block_expected"):

@@ -48,7 +48,7 @@ def find_campaign_file(name: str | Path) -> Path:
     if path.is_dir():
         raise ConfigError(f"{name}: this is a folder; name the campaign file in it")
     hint = did_you_mean(name, bundled)
-    raise ConfigError(f"{name}: no such file{hint}; bundled campaigns are: {', '.join(bundled)}")
+    raise ConfigError(f"{name}: no such file{hint} Bundled campaigns: {', '.join(bundled)}")
 
 
 def load_campaign(name: str | Path, overrides: Sequence[str] = ()) -> LoadedCampaign:
@@ -105,6 +105,7 @@ def _validated(
         wrong = list(suspicious_scalars(data, config.model_dump(mode="json")))
         if not wrong:
             return config
+    wrong.sort(key=lambda found: document.line(found[0]) or 0)
     lines = [_located(place, sentence, document, path, overrides) for place, sentence in wrong]
     raise ConfigError("\n".join(lines))
 

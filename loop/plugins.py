@@ -30,10 +30,15 @@ class PluginError(ValueError):
     """A kind that nobody offers, or one whose code cannot be used."""
 
 
+def nearest(word: object, known: Iterable[str]) -> list[str]:
+    """The known word most like `word`, in a list that is empty where none is like it."""
+    return difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """'; did you mean ...?' with the nearest known word, or nothing."""
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """'; did you mean ...?' with the nearest known word, or '.'; a sentence of its own may follow."""
+    near = nearest(word, known)
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 @dataclass(frozen=True)

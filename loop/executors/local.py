@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -26,7 +26,7 @@ class LocalExecutorSettings(ExecutorSettings):
     """
 
     kind: Literal["local"] = "local"
-    workers: Literal["auto"] | int = Field(default="auto", ge=1)
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
 
     def build(self, folder: Path, seconds_per_evaluation: float) -> LocalDispatcher:
         return LocalDispatcher(folder, seconds_per_evaluation, self.number_of_workers())

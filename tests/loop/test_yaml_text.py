@@ -12,8 +12,44 @@ from hypothesis import strategies as st
 from loop.yaml_text import YamlError, read_yaml, write_yaml
 
 # Every symbol of the periodic table that some YAML reader takes for something else, and their neighbours.
-TRICKY = ["No", "Y", "N", "O", "on", "off", "yes", "no", "n", "y", "NO", "True", "1e-3", "010", "1:30", "2024-01-02"]
-TRICKY += ["~", "null", "", " ", "=", "<<", ".5", ".inf", "-", "#x", "a: b", "[", "0x1F", "1_000", "+1", "é", "\t", "a\nb"]
+TRICKY = [
+    "No",
+    "Y",
+    "N",
+    "O",
+    "on",
+    "off",
+    "yes",
+    "no",
+    "n",
+    "y",
+    "NO",
+    "True",
+    "1e-3",
+    "010",
+    "1:30",
+    "2024-01-02",
+]
+TRICKY += [
+    "~",
+    "null",
+    "",
+    " ",
+    "=",
+    "<<",
+    ".5",
+    ".inf",
+    "-",
+    "#x",
+    "a: b",
+    "[",
+    "0x1F",
+    "1_000",
+    "+1",
+    "é",
+    "\t",
+    "a\nb",
+]
 texts = st.one_of(st.sampled_from(TRICKY), st.text(max_size=8))
 scalars = st.one_of(
     texts, st.booleans(), st.none(), st.integers(), st.floats(allow_nan=False, allow_infinity=False)
