@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -176,7 +175,7 @@ class WorkerPool:
         seat = self._seats[place]
         call = seat.call
         if seat.broken:
-            reason = _death(seat.worker.process.exitcode)
+            reason = seat.worker.how_it_ended()
             self._replace(place)
             if call is not None:
                 self._lose(call, reason)
@@ -192,7 +191,7 @@ class WorkerPool:
 
     def _lose(self, call: Call, reason: str) -> None:
         if call.lost_before:
-            call.future.set_exception(WorkerLostError(f"the worker process was lost twice; last {reason}"))
+            call.future.set_exception(WorkerLostError(f"its worker process was lost twice ({reason})"))
             return
         log.warning("a worker process was lost (%s); what it did is repeated once, alone", reason)
         call.lost_before = True
@@ -205,8 +204,8 @@ class WorkerPool:
             self._failed_starts += 1
         if self._failed_starts >= STARTS:
             raise RuntimeError(
-                f"{STARTS} worker processes in a row ended before they were ready, the last one "
-                f"{_death(seat.worker.process.exitcode)}. See {self._log_file}, or try executor.kind=serial"
+                f"{STARTS} worker processes in a row ended before they were ready ({seat.worker.how_it_ended()}). "
+                f"See {self._log_file}, or try executor.kind=serial"
             )
         self._seats[place] = self._seat()
 
@@ -223,10 +222,3 @@ class WorkerPool:
                 self._queue.popleft()
             except BrokenProcessPool:  # died while idle
                 self._replace(place)
-
-
-def _death(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        name = signal.Signals(-exitcode).name
-        return f"killed by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
-    return f"with exit code {exitcode}"

@@ -58,11 +58,8 @@ def read_outcome(file: Path, key: str) -> Outcome:
 
 def find_outcome(folder: Path, key: str, attempt: int | None = None) -> Outcome | None:
     """The first valid outcome of a key, of one attempt or of all; invalid files are named and skipped."""
-    if attempt is None:
-        numbers = [int(p.name) for p in (folder / key).glob("*") if p.name.isdecimal()]
-    else:
-        numbers = [attempt]
-    for number in sorted(numbers):
+    numbered = (int(p.name) for p in (folder / key).glob("*") if p.name.isdecimal())
+    for number in sorted(numbered) if attempt is None else [attempt]:
         file = attempt_folder(folder, key, number) / OUTCOME_FILE
         if not file.is_file():
             continue

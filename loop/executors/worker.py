@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -60,6 +61,17 @@ class Worker:
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Runs after what was submitted before; BrokenProcessPool, now or in the future, when it is lost."""
         return self._executor.submit(function, *arguments)
+
+    def how_it_ended(self) -> str:
+        """For a worker that was lost: its exit code or the signal that killed it, in words."""
+        # The executor's thread may have reaped the process and not yet said so.
+        end = time.monotonic() + 1.0
+        while self._process.exitcode is None and time.monotonic() < end:
+            time.sleep(0.01)
+        code = self._process.exitcode
+        if code == -signal.SIGKILL:
+            return "killed by SIGKILL, as when memory runs out"
+        return f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
 
     def kill(self) -> None:
         """Ends the process at once, with everything it started itself."""
