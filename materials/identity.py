@@ -3,81 +3,79 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 import pymatgen.core as pmg
 
-from materials.base import Crystal, Material, canonical_json
+from materials.base import Crystal, Material, content_hash
+from materials.matching import ANGLE_TOLERANCE, LENGTH_TOLERANCE, SITE_TOLERANCE, ReducedCell, may_match
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
 
-@dataclass
-class _Entry:
+class _Known:
     """A crystal in the index; its reduced cell is worked out when a comparison first needs it."""
 
-    id: str
-    structure: pmg.Structure
+    def __init__(self, material_id: str, structure: pmg.Structure) -> None:
+        self.id = material_id
+        self.structure = structure
 
     @cached_property
-    def reduced(self) -> pmg.Structure:
-        return _reduced(self.structure)
+    def cell(self) -> ReducedCell:
+        return ReducedCell.of(self.structure)
 
 
 class IdentityIndex:
     """Finds the first seen material that is the same as a given one.
 
-    Crystals are the same when pymatgen's StructureMatcher says so (ltol 0.2, stol 0.3, angle_tol 5; elements and
-    occupancies count, oxidation states do not, volumes are scaled). Compositions are the same when their reduced
-    formulas are.
+    Crystals are the same when StructureMatcher(ltol 0.2, stol 0.3, angle_tol 5) of pymatgen says so for the
+    known and the new one: elements and occupancies count, oxidation states do not, volumes are scaled.
+    Compositions are the same when their reduced formulas are. A crystal and a composition never are.
     """
 
     def __init__(self) -> None:
-        self._buckets: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
-        self._exact: dict[str, str] = {}
+        self._first: dict[str, str] = {}
+        self._crystals: dict[str, list[_Known]] = defaultdict(list)
 
     def add(self, material_id: str, material: Material) -> None:
-        """Remembers `material` under an id; an id may name several materials (before and after relaxation)."""
-        self._exact.setdefault(canonical_json(material.to_dict()), material_id)
+        """Remembers `material` under an id; one id may name several (as proposed, as relaxed)."""
+        self._first.setdefault(_exact_key(material), material_id)
         if isinstance(material, Crystal):
-            self._buckets[_key(material)].append(_Entry(material_id, material.structure))
-        else:
-            self._exact.setdefault(_composition_key(material), material_id)
+            self._crystals[_element_formula(material)].append(_Known(material_id, material.structure))
 
     def find(self, material: Material) -> str | None:
-        """The id of the first added material that is the same, an exact copy before all others; else None."""
-        exact = self._exact.get(canonical_json(material.to_dict()))
-        if exact is not None:
+        """The id of an exact copy, else of the first added material that is the same, else None."""
+        exact = self._first.get(_exact_key(material))
+        if exact is not None or not isinstance(material, Crystal):
             return exact
-        if not isinstance(material, Crystal):
-            return self._exact.get(_composition_key(material))
-        entry = _Entry("", material.structure)
-        matcher = structure_matcher()
-        for known in self._buckets.get(_key(material), ()):
-            if len(known.reduced) == len(entry.reduced) and matcher.fit(
-                known.reduced, entry.reduced, skip_structure_reduction=True
-            ):
-                return known.id
-        return None
+        known = self._crystals.get(_element_formula(material))
+        if not known:
+            return None
+        cell = ReducedCell.of(material.structure)
+        return next((other.id for other in known if _same(other.cell, cell)), None)
 
 
+@cache
 def structure_matcher() -> StructureMatcher:
     """The matcher that decides sameness everywhere in matloop."""
     from pymatgen.analysis.structure_matcher import ElementComparator, StructureMatcher
 
-    return StructureMatcher(ltol=0.2, stol=0.3, angle_tol=5, comparator=ElementComparator())
+    return StructureMatcher(LENGTH_TOLERANCE, SITE_TOLERANCE, ANGLE_TOLERANCE, comparator=ElementComparator())
 
 
-def _key(crystal: Crystal) -> tuple[str, str]:
-    return crystal.kind, crystal.formula
+def _same(first: ReducedCell, second: ReducedCell) -> bool:
+    return may_match(first, second) and bool(
+        structure_matcher().fit(first.structure, second.structure, skip_structure_reduction=True)
+    )
 
 
-def _composition_key(material: Material) -> str:
-    return f"{material.kind}:{material.formula}"
+def _element_formula(crystal: Crystal) -> str:
+    return str(crystal.structure.composition.element_composition.reduced_formula)
 
 
-def _reduced(structure: pmg.Structure) -> Any:
-    return structure.get_reduced_structure(reduction_algo="niggli").get_primitive_structure()
+def _exact_key(material: Material) -> str:
+    return content_hash(
+        material.to_dict() if isinstance(material, Crystal) else [material.kind, material.formula]
+    )
