@@ -82,7 +82,10 @@ def _goals(view: CampaignView) -> list[str]:
             told.append(f"bring {name} to {objective.target:g} ± {objective.tolerance or 0:g} {unit}")
         else:
             told.append(f"{objective.goal} {name} ({unit})")
-    return told + [f"keep {c}" for c in view.archive.constraints]
+    limits = [
+        f"keep {c} {property_named(c.property).unit}".replace("_", " ") for c in view.archive.constraints
+    ]
+    return told + limits
 
 
 def _calibrations(view: CampaignView) -> list[dict[str, str]]:
