@@ -175,7 +175,7 @@ GENERATORS = Kinds(
     "generators.base:GeneratorSettings",
     {
         "substitution": "generators.substitution:SubstitutionSettings",
-        "random": "generators.random_crystal:RandomCrystalSettings",
+        "random": "generators.random_crystal:RandomSettings",
         "files": "generators.files:FilesSettings",
         "genetic": "generators.genetic:GeneticSettings",
     },

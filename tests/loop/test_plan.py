@@ -1,0 +1,60 @@
+"""The plan of a dry run says in words what will happen."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from loop.loading import effective_yaml, load_campaign
+from loop.plan import describe
+from loop.yaml_text import read_yaml
+
+
+def printed(name: str, *overrides: str, folder: Path | None = None) -> str:
+    output = io.StringIO()
+    Console(file=output, width=400).print(describe(load_campaign(name, overrides).config, folder))
+    return output.getvalue()
+
+
+def line(text: str, label: str) -> str:
+    return next(row for row in text.splitlines() if row.startswith(label))
+
+
+def test_the_plan_names_what_is_searched_measured_and_spent() -> None:
+    text = printed("battery.yaml", folder=Path("runs/mine"))
+    assert "always with Li" in line(text, "space")
+    assert "minimize migration_barrier (eV)" in text
+    assert "substitution 60%, random 15%, genetic 25%" in line(text, "candidates")
+    assert "1. relax measures energy_per_atom (potential)" in line(text, "oracles")
+    assert "2. hull" in text
+    assert "only with energy_above_hull at most 0.15" in text
+    assert "3 rounds of 8: 24 candidates, at most 72 oracle calls" in line(text, "budget")
+    assert "runs/mine/campaign.db" in line(text, "files")
+
+
+def test_the_plan_ends_with_the_effective_file() -> None:
+    text = printed("pool.yaml", "budget.rounds=7")
+    effective = text.split("Effective configuration\n")[1]
+    expected = effective_yaml(load_campaign("pool.yaml", ["budget.rounds=7"]).config)
+    assert read_yaml(effective).value == read_yaml(expected).value
+
+
+def test_tracking_goes_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
+    assert "http://tracking.example:5000" in line(printed("tiny.yaml"), "MLflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert "sqlite:///mlflow.db" in line(printed("tiny.yaml"), "MLflow")
+    assert "off" in line(printed("tiny.yaml", "tracking=none"), "MLflow")
+
+
+def test_targets_and_limits_are_told_with_their_units() -> None:
+    text = printed(
+        "pool.yaml",
+        "objectives=[{property: band_gap, goal: target, target: 1.4, tolerance: 0.2}]",
+        "constraints=[{property: formation_energy, at_most: -1}]",
+    )
+    assert "bring band_gap to 1.4 within 0.2 eV" in text
+    assert "keep formation_energy at most -1 eV/atom" in text
