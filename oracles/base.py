@@ -98,6 +98,15 @@ class OracleSettings(Settings):
         """The fidelity of what it measures."""
         raise NotImplementedError
 
+    @property
+    def energy_source(self) -> str | None:
+        """The version of the model behind its `energy_per_atom`, which is uncorrected; None if it has none."""
+        return None
+
+    def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
+        """Why this oracle cannot follow `earlier` ones in a line, in words; None where it can."""
+        return None
+
     def model_version(self) -> str:
         """The version of the model or data behind the answers; part of the key of every request."""
         return ""

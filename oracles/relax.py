@@ -1,0 +1,163 @@
+"""Relaxes a crystal with a neural-network potential and reports its energy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pymatgen.core as pmg
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from materials.base import Crystal, FailureKind, Measurement, Request
+from materials.potential import SHIPPED, UnsupportedElementError, load_potential, potential_version
+from materials.properties import property_named
+from materials.relaxation import NonFiniteEnergy, Relaxation, RelaxationExploded, relax
+from oracles.base import OracleSettings, Resources
+from oracles.guards import why_unphysical
+from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+
+# Coarser than a relaxation's noise; the Materials Project labels its structures so.
+SYMMETRY_PRECISION = 0.1  # angstrom
+
+
+class RelaxSettings(OracleSettings):
+    """Relaxation of atoms and cell with a SevenNet potential.
+
+    `potential`: the name of a shipped one, or a checkpoint file with its `sha256`. `fmax`: the largest force
+    left, eV/angstrom. `steps`: the most steps of each optimiser. `cell`: relax the cell too. `keep_symmetry`:
+    hold the space group of the start.
+    """
+
+    kind: Literal["relax"] = "relax"
+    potential: str = "7net-0"
+    sha256: str | None = None
+    fmax: float = Field(default=0.03, gt=0)
+    steps: int = Field(default=200, ge=1)
+    cell: bool = True
+    keep_symmetry: bool = False
+    resources: ClassVar[Resources] = Resources(memory=1.5)
+    typical_seconds: ClassVar[float] = 10.0
+
+    @field_validator("potential")
+    @classmethod
+    def _beside_the_campaign_file(cls, potential: str, info: ValidationInfo) -> str:
+        if potential.partition(":")[0].lower() in SHIPPED:
+            return potential
+        beside = Path((info.context or {}).get("folder") or ".") / Path(potential).expanduser()
+        return str(beside.resolve()) if beside.is_file() else potential
+
+    @model_validator(mode="after")
+    def _loadable(self) -> RelaxSettings:
+        try:
+            potential_version(self.potential, self.sha256)
+        except FileNotFoundError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def meaning(self) -> dict[str, Any]:
+        """The checkpoint counts by its content, which `model_version` holds, and not by its place."""
+        return {
+            name: value for name, value in super().meaning().items() if name not in ("potential", "sha256")
+        }
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("energy_per_atom",)
+
+    @property
+    def fidelity(self) -> str:
+        return "potential"
+
+    def model_version(self) -> str:
+        return potential_version(self.potential, self.sha256)
+
+    @property
+    def energy_source(self) -> str:
+        return self.model_version()
+
+    def build(self) -> RelaxOracle:
+        return RelaxOracle(self)
+
+
+class RelaxOracle(OneByOneOracle):
+    """Answers with the relaxed crystal and its uncorrected energy per atom."""
+
+    def __init__(self, settings: RelaxSettings) -> None:
+        self._settings = settings
+        self._potential = load_potential(settings.potential, settings.sha256)
+
+    def measure(self, request: Request) -> Answer:
+        if not (isinstance(request.material, Crystal) and request.material.is_ordered):
+            message = "only a crystal without partial occupancies can be relaxed; order it first"
+            raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
+        start = request.material.structure
+        relaxation = self._relax(start)
+        provenance = self._provenance(start, relaxation)
+        _check(request.material.formula, relaxation, self._settings, provenance)
+        energy = Measurement(
+            property="energy_per_atom",
+            value=relaxation.energy_per_atom,
+            unit=property_named("energy_per_atom").unit,
+            fidelity=self._settings.fidelity,
+            oracle=request.oracle,
+        )
+        return Answer((energy,), Crystal(relaxation.structure), provenance)
+
+    def _relax(self, structure: pmg.Structure) -> Relaxation:
+        settings = self._settings
+        try:
+            return relax(
+                structure,
+                self._potential,
+                fmax=settings.fmax,
+                steps=settings.steps,
+                cell=settings.cell,
+                keep_symmetry=settings.keep_symmetry,
+            )
+        except UnsupportedElementError as error:
+            raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
+        except RelaxationExploded as error:
+            raise RejectedError(FailureKind.EXPLODED, str(error)) from error
+        except NonFiniteEnergy as error:
+            raise RejectedError(FailureKind.NOT_FINITE, str(error)) from error
+
+    def _provenance(self, start: pmg.Structure, relaxation: Relaxation) -> dict[str, Any]:
+        return {
+            "potential": self._potential.name,
+            "version": self._potential.version,
+            "correction": "none",
+            "fmax": self._settings.fmax,
+            "cell": self._settings.cell,
+            "keep_symmetry": self._settings.keep_symmetry,
+            "optimizer": relaxation.optimizer,
+            "steps": relaxation.steps,
+            "converged": relaxation.converged,
+            "max_force": relaxation.max_force,
+            "start_energy_per_atom": relaxation.start_energy_per_atom,
+            "volume_change": relaxation.volume_change,
+            "spacegroup_before": _spacegroup(start),
+            "spacegroup_after": _spacegroup(relaxation.structure),
+        }
+
+
+def _check(formula: str, relaxation: Relaxation, settings: RelaxSettings, provenance: dict[str, Any]) -> None:
+    """Raises RejectedError for a relaxation whose energy is not to be trusted."""
+    if not relaxation.converged:
+        message = (
+            f"{formula}: not converged to fmax {settings.fmax:g} after {settings.steps} steps of "
+            f"{relaxation.optimizer} ({relaxation.max_force:.3f} eV/angstrom left); raise steps or fmax"
+        )
+        raise RejectedError(FailureKind.NOT_CONVERGED, message, provenance)
+    reason = why_unphysical(relaxation.structure)
+    if reason is not None:
+        raise RejectedError(FailureKind.BAD_RESULT, f"{formula}: after relaxation {reason}", provenance)
+
+
+def _spacegroup(structure: pmg.Structure) -> str | None:
+    """The Hermann-Mauguin symbol; None where spglib finds none, as for overlapping atoms."""
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
+
+    try:
+        return str(SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION).get_space_group_symbol())
+    except SymmetryUndeterminedError:
+        return None

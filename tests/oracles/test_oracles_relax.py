@@ -1,0 +1,167 @@
+"""The relax oracle with the real SevenNet-0: values, provenance, and every typed failure."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from pymatgen.core import Lattice, Structure
+
+from materials.base import (
+    Candidate,
+    Composition,
+    Crystal,
+    FailureKind,
+    Material,
+    Origin,
+    Outcome,
+    Request,
+    Status,
+)
+from oracles.base import Oracle
+from oracles.relax import RelaxSettings
+
+LI2O = Structure.from_spacegroup(
+    "Fm-3m", Lattice.cubic(4.65), ["Li", "O"], [[0.25, 0.25, 0.25], [0, 0, 0]]
+).get_primitive_structure()
+
+
+def relaxed(material: Material | Structure, **options: Any) -> Outcome:
+    if isinstance(material, Structure):
+        material = Crystal(material)
+    oracle = RelaxSettings.model_validate(options).build()
+    assert isinstance(oracle, Oracle)
+    (outcome,) = oracle.evaluate([Request("key", Candidate(material, Origin("test")), material, "relax")])
+    return outcome
+
+
+def kind_of(outcome: Outcome) -> FailureKind:
+    assert outcome.status is Status.REJECTED
+    assert outcome.failure is not None
+    assert not outcome.measurements
+    assert outcome.material is None
+    return outcome.failure.kind
+
+
+def test_a_perturbed_crystal_finds_its_minimum_and_says_how() -> None:
+    distorted = LI2O.copy().perturb(0.08, seed=3)
+    outcome = relaxed(distorted)
+    assert outcome.status is Status.DONE
+    (energy,) = outcome.measurements
+    assert (energy.property, energy.unit, energy.fidelity) == ("energy_per_atom", "eV/atom", "potential")
+    # PBE, uncorrected, of mp-1960.
+    assert energy.value == pytest.approx(-4.77, abs=0.03)
+    assert isinstance(outcome.material, Crystal)
+    assert outcome.material.structure.get_space_group_info()[0] == "Fm-3m"
+    found = outcome.provenance
+    assert found["version"].startswith("SevenNet_0__11Jul2024/")
+    assert found["correction"] == "none"
+    assert found["converged"]
+    assert found["max_force"] <= 0.03
+    assert found["start_energy_per_atom"] > energy.value
+    assert (found["spacegroup_before"], found["spacegroup_after"]) == ("P1", "Fm-3m")
+    assert Outcome.from_dict(outcome.to_dict()) == outcome
+
+
+def test_the_same_question_has_the_same_answer() -> None:
+    distorted = LI2O.copy().perturb(0.05, seed=1)
+    first, second = relaxed(distorted), relaxed(distorted)
+    assert first.measurements == second.measurements
+    assert first.material == second.material
+
+
+def test_symmetry_and_cell_are_held_on_request() -> None:
+    stretched = LI2O.copy()
+    stretched.scale_lattice(LI2O.volume * 1.06)
+    held = relaxed(stretched, keep_symmetry=True)
+    assert held.provenance["spacegroup_after"] == "Fm-3m"
+    assert held.provenance["volume_change"] < -0.02
+    fixed = relaxed(stretched, cell=False)
+    assert fixed.provenance["volume_change"] == pytest.approx(0, abs=1e-9)
+    assert fixed.measurements[0].value > held.measurements[0].value
+
+
+def test_atoms_on_top_of_each_other_explode() -> None:
+    collapsed = Structure(LI2O.lattice, ["Li", "Li", "O"], [[0, 0, 0], [0, 0, 0.01], [0.5, 0.5, 0.5]])
+    assert kind_of(relaxed(collapsed)) is FailureKind.EXPLODED
+
+
+@pytest.mark.parametrize("symbol", ["Og", "Fr"])
+def test_an_element_the_potential_never_saw_is_unsupported(symbol: str) -> None:
+    outcome = relaxed(Structure(Lattice.cubic(4.6), [symbol, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+    assert kind_of(outcome) is FailureKind.UNSUPPORTED_ELEMENT
+    assert outcome.failure is not None
+    assert symbol in outcome.failure.message
+
+
+@pytest.mark.parametrize(
+    "material",
+    [
+        Crystal(Structure(Lattice.cubic(4.2), [{"Li": 0.5, "Na": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])),
+        Composition("Li2O"),
+    ],
+)
+def test_what_has_no_definite_atoms_is_unsupported(material: Material) -> None:
+    assert kind_of(relaxed(material)) is FailureKind.UNSUPPORTED_MATERIAL
+
+
+def test_positions_that_are_not_numbers_give_no_energy() -> None:
+    broken = Structure(LI2O.lattice, LI2O.species, np.full((3, 3), math.nan))
+    assert kind_of(relaxed(broken)) in (FailureKind.NOT_FINITE, FailureKind.EXPLODED)
+
+
+def test_running_out_of_steps_is_not_converged_and_keeps_its_provenance() -> None:
+    outcome = relaxed(LI2O.copy().perturb(0.15, seed=5), steps=2)
+    assert kind_of(outcome) is FailureKind.NOT_CONVERGED
+    assert outcome.provenance["steps"] == 2
+    assert outcome.failure is not None
+    assert "raise steps" in outcome.failure.message
+
+
+def test_a_molecule_in_vacuum_is_no_crystal() -> None:
+    molecule = Structure(Lattice.cubic(12), ["Li", "F"], [[0, 0, 0], [1.6, 0, 0]], coords_are_cartesian=True)
+    outcome = relaxed(molecule, cell=False)
+    assert kind_of(outcome) is FailureKind.BAD_RESULT
+
+
+def test_one_bad_material_does_not_stop_the_others() -> None:
+    materials: list[Material] = [
+        Crystal(LI2O),
+        Composition("Li2O"),
+        Crystal(LI2O.copy().perturb(0.02, seed=2)),
+    ]
+    oracle = RelaxSettings().build()
+    requests = [Request(str(i), Candidate(m, Origin("test")), m, "relax") for i, m in enumerate(materials)]
+    outcomes = {o.key: o.status for o in oracle.evaluate(requests)}
+    assert outcomes == {"0": Status.DONE, "1": Status.REJECTED, "2": Status.DONE}
+
+
+def test_a_checkpoint_file_needs_its_hash_and_counts_by_content(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "mine.pth"
+    checkpoint.write_bytes(b"weights")
+    context = {"folder": tmp_path}
+    with pytest.raises(ValidationError, match="add  sha256: ") as refused:
+        RelaxSettings.model_validate({"potential": "mine.pth"}, context=context)
+    digest = str(refused.value).split("sha256: ")[1].split()[0]
+    settings = RelaxSettings.model_validate({"potential": "mine.pth", "sha256": digest}, context=context)
+    assert Path(settings.potential) == checkpoint
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (moved / "mine.pth").write_bytes(b"weights")
+    other = RelaxSettings.model_validate(
+        {"potential": "mine.pth", "sha256": digest}, context={"folder": moved}
+    )
+    assert other.fingerprint() == settings.fingerprint()
+    with pytest.raises(ValidationError, match="neither a shipped name"):
+        RelaxSettings.model_validate({"potential": "7net-9"})
+
+
+def test_what_decides_the_result_is_in_the_fingerprint_or_the_version() -> None:
+    plain = RelaxSettings()
+    for options in ({"fmax": 0.05}, {"steps": 10}, {"cell": False}, {"keep_symmetry": True}):
+        assert RelaxSettings.model_validate(options).fingerprint() != plain.fingerprint()
+    assert RelaxSettings(potential="7net-l3i5").model_version() != plain.model_version()
