@@ -11,19 +11,15 @@ batches.
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-Record = dict[str, Any]
+from experiments.part_files import compute, done_ids, grouped
+
 ATOMS_PER_TASK = {"cpu": 256, "cuda": 8192}
 
 
@@ -33,77 +29,6 @@ class Tier(StrEnum):
     relaxed = "relaxed"
     single_point = "single_point"
     all = "all"
-
-
-def done_ids(path: Path) -> set[str]:
-    """Ids of the phases a part file already holds; a line cut off by a kill is removed from the file."""
-    if not path.is_file():
-        return set()
-    lines = path.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        path.write_text("".join(lines[:-1]))
-        lines = lines[:-1]
-    return {json.loads(line)["id"] for line in lines}
-
-
-def records(path: Path) -> Iterator[Record]:
-    """The results of one part file."""
-    if path.is_file():
-        with path.open() as handle:
-            yield from (json.loads(line) for line in handle if line.endswith("\n"))
-
-
-def start_worker() -> None:
-    """One torch thread per process: twice as fast as one process with two threads."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def compute(
-    task: Callable[[Sequence[Any]], list[Record]],
-    groups: Iterable[Sequence[Any]],
-    path: Path,
-    workers: int,
-    total: int,
-) -> None:
-    """Runs task on each group in `workers` processes and appends what comes back to path as it arrives."""
-    started, finished = time.monotonic(), 0
-    context = multiprocessing.get_context("spawn")
-    waiting: set[Future[list[Record]]] = set()
-    remaining = iter(groups)
-    with (
-        ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool,
-        path.open("a") as out,
-    ):
-        while True:
-            # Few in flight, so that stopping the run loses little.
-            while len(waiting) < workers + 2 and (group := next(remaining, None)) is not None:
-                waiting.add(pool.submit(task, group))
-            if not waiting:
-                return
-            arrived, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in arrived:
-                results = future.result()
-                out.writelines(json.dumps(record) + "\n" for record in results)
-                finished += len(results)
-            out.flush()
-            typer.echo(f"{path.stem}: {finished} of {total} in {time.monotonic() - started:.0f} s")
-
-
-def grouped(phases: Sequence[Any], atoms_per_task: int) -> Iterator[list[Any]]:
-    """Consecutive phases, about atoms_per_task atoms together."""
-    group: list[Any] = []
-    atoms = 0
-    for phase in phases:
-        group.append(phase)
-        atoms += phase.atoms
-        if atoms >= atoms_per_task:
-            yield group
-            group, atoms = [], 0
-    if group:
-        yield group
 
 
 def build_single_point(data: Path, work: Path, workers: int, device: str, potential: str) -> None:
@@ -156,12 +81,12 @@ def main(
 ) -> None:
     """Compute the reference energies, or write the files that ship."""
     work.mkdir(parents=True, exist_ok=True)
+    processes = workers or os.cpu_count() or 1
     if finish:
         from experiments.reference_files import write_reference
 
-        write_reference(data, work, potential)
+        write_reference(data, work, potential, processes)
         return
-    processes = workers or os.cpu_count() or 1
     if tier in (Tier.single_point, Tier.all):
         build_single_point(data, work, 1 if device == "cuda" else processes, device, potential)
     if tier in (Tier.relaxed, Tier.all):

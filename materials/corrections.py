@@ -1,8 +1,10 @@
-"""Corrections that make energies of a potential trained on Materials Project data comparable between compounds.
+"""Corrections that make energies of a potential trained on Materials Project data comparable between
+compounds.
 
-SevenNet-0 learned uncorrected PBE and PBE+U energies. The scheme of the Materials Project (Wang et al., Scientific
-Reports 2021, 11, 15496; mixing of GGA and GGA+U after Jain et al., Phys. Rev. B 2011, 84, 045115), as pymatgen
-implements it, brings its formation energies of oxides, sulfides and halides from 0.6-0.8 eV per anion to within 0.2.
+SevenNet-0 learned uncorrected PBE and PBE+U energies. The scheme of the Materials Project (Wang et al.,
+Scientific Reports 2021, 11, 15496; mixing of GGA and GGA+U after Jain et al., Phys. Rev. B 2011, 84, 045115),
+as pymatgen implements it, brings its formation energies of oxides, sulfides and halides from 0.6-0.8 eV per
+anion to within 0.2.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ def correction_per_atom(
 ) -> float:
     """What to add to the potential's energy of a structure, eV/atom.
 
-    Anion corrections by the bonding found in the structure (oxide, peroxide, superoxide; sulfide), and +U mixing
-    corrections where the Materials Project's input set uses +U: Co, Cr, Fe, Mn, Mo, Ni, V and W in compounds whose
-    most electronegative element is O or F. It does not depend on the energy. Zero for elements and for the scheme
-    `none`. Raises ValueError for a structure with partial occupancies.
+    Anion corrections by the bonding found in the structure (oxide, peroxide, superoxide; sulfide), and +U
+    mixing corrections where the Materials Project's input set uses +U: Co, Cr, Fe, Mn, Mo, Ni, V and W in
+    compounds whose most electronegative element is O or F. It does not depend on the energy. Zero for
+    elements and for the scheme `none`. Raises ValueError for a structure with partial occupancies.
     """
     if CorrectionScheme(scheme) is CorrectionScheme.none or len(structure.composition.elements) == 1:
         return 0.0
@@ -109,10 +111,11 @@ def _materials_project_2020() -> Any:
 
 @lru_cache(maxsize=65536)
 def _oxidation_states(reduced_formula: str) -> tuple[tuple[str, float], ...]:
-    """The likeliest oxidation states of a formula; empty where none balance or the formula is too long to try.
+    """The likeliest oxidation states of a formula; empty where none balance or the formula is too long to
+    try.
 
-    They depend on the formula alone, so that a candidate and a reference phase of one formula, however large their
-    cells, carry the same correction.
+    They depend on the formula alone, so that a candidate and a reference phase of one formula, however large
+    their cells, carry the same correction.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

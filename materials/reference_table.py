@@ -13,9 +13,10 @@ import csv
 import json
 import lzma
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ class ReferenceEntry:
     tier: str
 
     @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of the phase's elements."""
+        return _elements(self.formula)
+
+    @property
     def corrected_energy_per_atom(self) -> float:
         return self.energy_per_atom + self.correction_per_atom
 
@@ -106,6 +112,11 @@ class ReferenceTable:
     @cached_property
     def ids(self) -> frozenset[str]:
         return frozenset(entry.id for entry in self.entries)
+
+
+@cache
+def _elements(formula: str) -> frozenset[str]:
+    return frozenset(re.findall("[A-Z][a-z]?", formula))
 
 
 def read_table(path: Path) -> ReferenceTable:

@@ -1,0 +1,321 @@
+"""The reference convex hull: how far a material lies above what is known, and which known phase it repeats.
+
+Distances are signed and taken against the reference without the candidate, as pymatgen's
+`PhaseDiagram.get_e_above_hull(entry, allow_negative=True)` does; the hull's energy at one composition is the
+optimum of a linear programme over the known phases of its elements, which is exact and does not need the
+whole diagram.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pymatgen.core as pmg
+from numpy.typing import NDArray
+
+from materials.chemistry import electronegativity
+from materials.corrections import CorrectionScheme, correction_per_atom, require_corrected
+from materials.reference_table import (
+    EnergySource,
+    ReferenceEntry,
+    ReferenceFileError,
+    ReferenceTable,
+    read_table,
+)
+
+DATA = Path(__file__).parent / "data"
+SHIPPED_TIERS = ("relaxed", "single_point")
+# Pauling's limit of ionic bonding: two elements further apart than this form a compound, so a reference that
+# holds none of theirs is incomplete.
+IONIC_DIFFERENCE = 1.7
+SUBSYSTEMS_KEPT = 256
+
+
+class MixedEnergiesError(ValueError):
+    """Energies of different potentials, versions or corrections met on one hull."""
+
+
+@dataclass(frozen=True)
+class DecompositionPhase:
+    """A phase of a decomposition; fraction counts atoms, and the fractions of a decomposition add up to one."""
+
+    id: str
+    formula: str
+    fraction: float
+    tier: str
+
+
+@dataclass(frozen=True)
+class HullDistance:
+    """Energy above the reference hull, eV/atom, signed; nan where the reference cannot tell.
+
+    std: what single-point reference energies contribute to its uncertainty, eV/atom. decomposition: the known
+    phases the hull consists of at this composition. known is false, and why_unknown says why, where the
+    reference is too sparse: such a material must not be called stable.
+    """
+
+    value: float
+    std: float
+    decomposition: tuple[DecompositionPhase, ...]
+    known: bool
+    why_unknown: str = ""
+
+
+@dataclass(frozen=True)
+class Subsystem:
+    """The known phases of a set of elements, the lowest of each formula.
+
+    fractions: [elements, phases], atomic fractions. energies: [phases], eV/atom, corrected.
+    """
+
+    elements: tuple[str, ...]
+    entries: tuple[ReferenceEntry, ...]
+    fractions: NDArray[np.float64]
+    energies: NDArray[np.float64]
+
+
+class ReferenceHull:
+    """Known phases of one energy source, and distances to their convex hull."""
+
+    def __init__(
+        self, tables: Sequence[ReferenceTable], correction: CorrectionScheme | str | None = None
+    ) -> None:
+        """tables: all of one source. correction: `none` takes the uncorrected energies of corrected tables."""
+        if not tables:
+            raise ValueError("a reference hull needs at least one reference table")
+        for table in tables[1:]:
+            _require_same(tables[0].source, table.source, "two reference files")
+        self._corrected = correction is None or CorrectionScheme(correction) is not CorrectionScheme.none
+        self.source: EnergySource = tables[0].source
+        if not self._corrected:
+            self.source = replace(self.source, correction=CorrectionScheme.none.value)
+        self._errors = _errors(tables)
+        self._by_elements: dict[frozenset[str], list[ReferenceEntry]] = defaultdict(list)
+        self._by_formula: dict[str, list[ReferenceEntry]] = defaultdict(list)
+        for entry in _without_repeats(tables):
+            self._by_elements[entry.elements].append(entry)
+            self._by_formula[entry.formula].append(entry)
+        self._subsystem = lru_cache(maxsize=SUBSYSTEMS_KEPT)(self._build_subsystem)
+        self._parsed = lru_cache(maxsize=4096)(ReferenceEntry.structure)
+
+    @classmethod
+    def shipped(
+        cls,
+        extra: Sequence[Path] = (),
+        correction: CorrectionScheme | str = CorrectionScheme.materials_project_2020,
+        potential: str = "7net-0",
+    ) -> ReferenceHull:
+        """The reference in materials/data for a potential, with the user's own reference files added.
+
+        Raises ReferenceFileError where a file is missing or malformed, MixedEnergiesError where an extra
+        file's energies come from another source.
+        """
+        paths = [DATA / f"reference_{potential}_{tier}.csv.xz" for tier in SHIPPED_TIERS]
+        if not paths[0].is_file():
+            known = sorted({path.name.split("_")[1] for path in DATA.glob("reference_*_relaxed.csv.xz")})
+            raise ReferenceFileError(
+                f"no reference hull ships for the potential {potential!r}, only for {', '.join(known) or 'none'}; "
+                "build one with `python -m loop.reference add`"
+            )
+        return cls([_read(path) for path in (*paths, *map(Path, extra))], correction)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_formula.values()))
+
+    def check_source(self, source: EnergySource) -> None:
+        """Raises MixedEnergiesError unless the energy's potential, version and correction are the hull's."""
+        _require_same(self.source, source, "the reference hull and the candidate")
+
+    def correction_per_atom(self, structure: pmg.Structure) -> float:
+        """What to add to the potential's energy of a structure before asking for its distance, eV/atom."""
+        return correction_per_atom(structure, self.source.correction)
+
+    def known_phases(self, formula: str) -> tuple[ReferenceEntry, ...]:
+        """The reference's phases of one formula, lowest corrected energy first."""
+        entries = self._by_formula.get(pmg.Composition(formula).reduced_formula, [])
+        return tuple(sorted(entries, key=lambda entry: (self.energy_of(entry), entry.id)))
+
+    def energy_of(self, entry: ReferenceEntry) -> float:
+        """An entry's energy on this hull, eV/atom: with its correction, unless the hull is uncorrected."""
+        return entry.corrected_energy_per_atom if self._corrected else entry.energy_per_atom
+
+    def entries(self, elements: Iterable[str]) -> tuple[ReferenceEntry, ...]:
+        """The lowest phase of every formula that consists of these elements alone."""
+        return self._subsystem(tuple(sorted(set(elements)))).entries
+
+    def energy_above_hull(
+        self, composition: pmg.Composition | str, energy_per_atom: float, source: EnergySource | None = None
+    ) -> HullDistance:
+        """Distance of a corrected energy (eV/atom) to the hull; `known` is false where the reference is too
+        sparse.
+
+        source: the energy's label, checked against the hull's where given. Raises ValueError for an energy
+        that is not finite and MixedEnergiesError for another source.
+        """
+        composition = pmg.Composition(composition)
+        if source is not None:
+            self.check_source(source)
+        if not math.isfinite(energy_per_atom):
+            raise ValueError(
+                f"{composition.reduced_formula}: the energy {energy_per_atom} eV/atom is not a finite number"
+            )
+        elements = tuple(sorted(element.symbol for element in composition.elements))
+        subsystem = self._subsystem(elements)
+        if reason := why_sparse(subsystem):
+            return HullDistance(math.nan, math.nan, (), False, f"{composition.reduced_formula}: {reason}")
+        target = np.array([composition.get_atomic_fraction(element) for element in elements])
+        amounts = decompose(subsystem, target)
+        phases = tuple(
+            DecompositionPhase(entry.id, entry.formula, float(amount), entry.tier)
+            for entry, amount in zip(subsystem.entries, amounts, strict=True)
+            if amount > 0
+        )
+        std = sum(phase.fraction * self._errors[phase.tier] for phase in phases)
+        return HullDistance(energy_per_atom - float(amounts @ subsystem.energies), std, phases, True)
+
+    def formation_energy(self, composition: pmg.Composition | str, energy_per_atom: float) -> float:
+        """Corrected energy (eV/atom) minus that of the elements' lowest phases; refused on an uncorrected hull."""
+        require_corrected(self.source.correction, "a formation energy")
+        composition = pmg.Composition(composition)
+        elements = sum(
+            composition.get_atomic_fraction(element) * self.energy_of(self._terminal(element.symbol))
+            for element in composition.elements
+        )
+        return energy_per_atom - elements
+
+    def matching_phase(self, structure: pmg.Structure) -> str | None:
+        """The id of the reference phase this structure repeats, lowest energy first, or None where it is new.
+
+        Same reduced formula and pymatgen's StructureMatcher(ltol 0.2, stol 0.3, angle_tol 5).
+        """
+        matcher = _matcher()
+        for entry in self.known_phases(structure.composition.reduced_formula):
+            if matcher.fit(structure, self._parsed(entry)):
+                return entry.id
+        return None
+
+    def _terminal(self, symbol: str) -> ReferenceEntry:
+        phases = self._by_elements.get(frozenset({symbol}))
+        if not phases:
+            raise ReferenceFileError(f"the reference has no phase of the element {symbol}; {ADD_HINT}")
+        return min(phases, key=self.energy_of)
+
+    def _build_subsystem(self, elements: tuple[str, ...]) -> Subsystem:
+        lowest: dict[str, ReferenceEntry] = {}
+        for subset in self._element_sets(elements):
+            for entry in self._by_elements[subset]:
+                best = lowest.get(entry.formula)
+                if best is None or self.energy_of(entry) < self.energy_of(best):
+                    lowest[entry.formula] = entry
+        entries = tuple(sorted(lowest.values(), key=lambda entry: entry.formula))
+        compositions = [pmg.Composition(entry.formula) for entry in entries]
+        fractions = np.array([[c.get_atomic_fraction(symbol) for c in compositions] for symbol in elements])
+        return Subsystem(elements, entries, fractions, np.array([self.energy_of(entry) for entry in entries]))
+
+    def _element_sets(self, elements: tuple[str, ...]) -> Iterator[frozenset[str]]:
+        """The reference's element sets within the given ones, by whichever way visits fewer sets."""
+        if 2 ** len(elements) > len(self._by_elements):
+            yield from [known for known in self._by_elements if known <= set(elements)]
+            return
+        for size in range(1, len(elements) + 1):
+            for subset in combinations(elements, size):
+                if frozenset(subset) in self._by_elements:
+                    yield frozenset(subset)
+
+
+ADD_HINT = "add it with `python -m loop.reference add` and name the file under `reference:`"
+
+
+def why_sparse(subsystem: Subsystem) -> str:
+    """Why the known phases of these elements do not suffice to judge a compound of them; empty where they do.
+
+    Abstain where (1) an element has no elemental phase; (2) several elements have no compound of two or more
+    of them at all, so that only the pure elements would remain to compare with; (3) two elements further
+    apart than Pauling's ionic limit have no compound of just the two, which nature nearly always has.
+    """
+    present = {frozenset(entry.elements) for entry in subsystem.entries}
+    missing = [symbol for symbol in subsystem.elements if frozenset({symbol}) not in present]
+    if missing:
+        return f"the reference has no elemental phase of {', '.join(missing)}; {ADD_HINT}"
+    if len(subsystem.elements) > 1 and all(len(elements) == 1 for elements in present):
+        return f"the reference has no compound of {'-'.join(subsystem.elements)}; {ADD_HINT}"
+    for first, second in combinations(subsystem.elements, 2):
+        numbers = electronegativity(first), electronegativity(second)
+        ionic = min(numbers) > 0 and abs(numbers[0] - numbers[1]) >= IONIC_DIFFERENCE
+        if ionic and frozenset({first, second}) not in present:
+            return f"the reference has no compound of just {first} and {second}; {ADD_HINT}"
+    return ""
+
+
+def decompose(subsystem: Subsystem, target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Amounts [phases] (atomic fractions) of the phase mixture of lowest energy with the target's composition."""
+    from scipy.optimize import linprog
+
+    result = linprog(
+        subsystem.energies,
+        A_eq=subsystem.fractions,
+        b_eq=target,
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    if not result.success:
+        raise RuntimeError(
+            f"the hull of {'-'.join(subsystem.elements)} could not be computed: {result.message}"
+        )
+    amounts: NDArray[np.float64] = np.asarray(result.x)
+    support = amounts > 1e-8
+    # The solver's vertex is exact up to its tolerance; solving for it again removes that error.
+    amounts = np.zeros_like(amounts)
+    amounts[support] = np.linalg.lstsq(subsystem.fractions[:, support], target, rcond=None)[0]
+    return np.clip(amounts, 0.0, None)
+
+
+def _errors(tables: Iterable[ReferenceTable]) -> dict[str, float]:
+    """The std each tier's phases bring along; the largest where several files hold one tier."""
+    errors = {"relaxed": 0.0, "single_point": 0.0}
+    for table in tables:
+        if table.error is not None:
+            errors[table.tier] = max(errors[table.tier], table.error.std)
+    return errors
+
+
+def _without_repeats(tables: Iterable[ReferenceTable]) -> Iterator[ReferenceEntry]:
+    """All entries; an id that comes again, in a user's file or a later tier, counts the first time only."""
+    seen: set[str] = set()
+    for table in tables:
+        for entry in table.entries:
+            if entry.id not in seen:
+                seen.add(entry.id)
+                yield entry
+
+
+def _require_same(first: EnergySource, second: EnergySource, between: str) -> None:
+    if first != second:
+        raise MixedEnergiesError(
+            f"{between} have energies that cannot be compared: {first} and {second}; "
+            "compute both with the same potential and correction"
+        )
+
+
+@lru_cache(maxsize=8)
+def _read_cached(path: Path, modified: int) -> ReferenceTable:
+    return read_table(path)
+
+
+def _read(path: Path) -> ReferenceTable:
+    return _read_cached(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=1)
+def _matcher() -> Any:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    return StructureMatcher(ltol=0.2, stol=0.3, angle_tol=5)
