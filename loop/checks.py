@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from materials.potential import SHIPPED, untrained_elements
 from materials.properties import property_named
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ Misfit = tuple["Place", str]
 
 def misfits(config: CampaignConfig) -> list[InitErrorDetails]:
     """Everything that does not fit, each with its place, in the form pydantic reports errors."""
-    checks = (_goals(config), _line(config), _material_kinds(config), _budget(config))
+    checks = (_goals, _line, _material_kinds, _elements, _budget)
     return [
         InitErrorDetails(
             type=PydanticCustomError("misfit", "{reason}", {"reason": message}), loc=place, input=None
         )
         for check in checks
-        for place, message in check
+        for place, message in check(config)
     ]
 
 
@@ -101,6 +102,19 @@ def _material_kinds(config: CampaignConfig) -> Iterator[Misfit]:
         if kind not in block.material_kinds:
             able = " or ".join(block.material_kinds)
             yield place, f"{block.kind} works on {able}, but this space holds materials of kind {kind}"
+
+
+def _elements(config: CampaignConfig) -> Iterator[Misfit]:
+    """Every element of the space is one that the named potentials were trained on."""
+    named = {str(potential) for oracle in config.oracles if (potential := getattr(oracle, "potential", None))}
+    descriptor = config.surrogate.descriptor_settings()
+    if descriptor.kind == "sevennet":
+        named.add(descriptor.potential)
+    for potential in sorted(named):
+        if potential.partition(":")[0].lower() in SHIPPED:
+            unknown = untrained_elements(potential, config.space.elements)
+            if unknown:
+                yield ("space", "elements"), f"the potential {potential} does not know {', '.join(unknown)}"
 
 
 def _budget(config: CampaignConfig) -> Iterator[Misfit]:

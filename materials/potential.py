@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.core import Structure
+from pymatgen.core import Element, Structure
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,6 +30,9 @@ SHIPPED = {
     "7net-l3i5": "SevenNet_l3i5/checkpoint_l3i5.pth",
     "7net-mf-0": "SevenNet_MF_0/checkpoint_sevennet_mf_0.pth",
 }
+# All of them learned from the Materials Project: the elements from H to Pu without these.
+LAST_ELEMENT = 94
+UNTRAINED = frozenset({"Po", "At", "Rn", "Fr", "Ra"})
 # A multi-fidelity model needs a modal; the Materials Project's PBE is what the reference hull speaks.
 DEFAULT_MODAL = "PBE"
 WITH_MODALS = ("7net-mf-0",)
@@ -51,6 +54,13 @@ class UnsupportedElementError(ValueError):
 
 class UntrustedPotentialError(ValueError):
     """A checkpoint file without the matching sha256: loading it would run the code it contains."""
+
+
+def untrained_elements(name: str, symbols: Iterable[str]) -> list[str]:
+    """Those of `symbols` that the shipped potential `name` was not trained on, without loading it."""
+    if name.partition(":")[0].lower() not in SHIPPED:
+        raise ValueError(f"potential {name!r} is none of the shipped ones: {', '.join(SHIPPED)}")
+    return [symbol for symbol in symbols if symbol in UNTRAINED or Element(symbol).Z > LAST_ELEMENT]
 
 
 @dataclass(frozen=True)

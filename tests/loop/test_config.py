@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from pymatgen.core import Element
 
 from loop.config import CampaignConfig
 from materials.goals import Constraint, Objective
+from materials.potential import load_potential, untrained_elements
 
 TABLE = {"kind": "table", "measures": ["band_gap", "formation_energy"], "fidelity": "PBE"}
 RELAX, HULL, BVSE = {"kind": "relax"}, {"kind": "hull"}, {"kind": "bvse", "mobile_ion": "Li"}
@@ -156,6 +158,19 @@ def test_every_block_can_work_on_the_materials_of_the_space(table: dict[str, Any
     assert "gp works on crystal" in found["surrogate", "kind"]
     found = misfits(crystals(space={"kind": "composition", "elements": ["Li", "O"]}))
     assert {("oracles", i, "kind") for i in range(3)} <= found.keys()
+
+
+def test_an_element_that_the_potential_does_not_know_is_refused(table: dict[str, Any]) -> None:
+    space = {"elements": ["Li", "At", "O", "Am"]}
+    assert "7net-0 does not know At, Am" in misfits(crystals(space=space))["space", "elements"]
+    CampaignConfig.model_validate(compositions(table, space=space | {"kind": "composition"}))
+
+
+@pytest.mark.slow
+def test_the_elements_of_a_shipped_potential_are_those_it_was_trained_on() -> None:
+    symbols = [element.symbol for element in Element if element.symbol not in ("D", "T")]
+    known = load_potential("7net-0").elements
+    assert sorted(known) == sorted(set(symbols) - set(untrained_elements("7net-0", symbols)))
 
 
 def test_a_batch_fits_into_the_pool() -> None:
