@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -19,39 +20,46 @@ from typing import Any
 from loop.executors.logs import send_descriptors_to
 
 # One process per core with one thread each is twice as fast as one process with a thread per core.
-ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "NUMBA_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-    ),
-    "1",
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
 )
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+class _Spawn(SpawnContext):
+    """Starts a fresh interpreter (forking one that uses torch may hang) and remembers the process."""
+
+    process: BaseProcess | None = None
+
+    def Process(self, *arguments: Any, **named: Any) -> BaseProcess:  # type: ignore[override]  # noqa: N802
+        self.process = SpawnProcess(*arguments, **named)
+        return self.process
+
+
 class Worker:
-    """A process that runs one call at a time, with one thread, and never outlives the process that started
-    it.
+    """A process that runs one call at a time, with one thread, and never outlives the process that started it.
 
     It starts in the background; what is submitted early waits in it. Its output goes to the end of `log`.
     """
 
     def __init__(self, log: Path) -> None:
         on_main_thread = threading.current_thread() is threading.main_thread()
-        self._executor = ProcessPoolExecutor(
-            max_workers=1,
-            mp_context=multiprocessing.get_context("spawn"),  # forking a process that uses torch may hang it
-            initializer=_settle,
-            initargs=(log, os.getpid(), on_main_thread),
-        )
-        before = set(multiprocessing.active_children())
+        context = _Spawn()
         with _starting_conditions():
+            self._executor = ProcessPoolExecutor(
+                max_workers=1,
+                mp_context=context,
+                initializer=_settle,
+                initargs=(log, os.getpid(), on_main_thread),
+            )
             self.started: Future[int] = self._executor.submit(os.getpid)
-        (self._process,) = set(multiprocessing.active_children()) - before
+        assert context.process is not None
+        self._process = context.process
 
     @property
     def process(self) -> BaseProcess:
@@ -73,12 +81,15 @@ class Worker:
             return "killed by SIGKILL, as when memory runs out"
         return f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
 
+    def retire(self) -> None:
+        """Lets the process end properly when it has nothing to do; does not wait."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
     def kill(self) -> None:
         """Ends the process at once, with everything it started itself."""
         if self._process.is_alive():
-            with suppress(
-                ProcessLookupError, PermissionError, AttributeError
-            ):  # not settled yet, or no groups
+            # There is no such group before the worker has settled, and none at all outside of POSIX.
+            with suppress(ProcessLookupError, PermissionError, AttributeError):
                 os.killpg(self._process.pid or 0, signal.SIGKILL)
             self._process.kill()
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -91,20 +102,23 @@ def _starting_conditions() -> Iterator[None]:
     The thread counts are read when the libraries are imported, which can be before any code of ours runs
     there. Ctrl-C on a terminal reaches every process; here the driver decides what it means.
     """
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+    changes = dict.fromkeys(THREAD_VARIABLES, "1")
+    # A killed worker leaves semaphores behind (tqdm makes one); they are cleaned up, and nobody need know.
+    filters = filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"])
+    changes["PYTHONWARNINGS"] = ",".join(filters)
+    before = {name: os.environ.get(name) for name in changes}
     masks = hasattr(signal, "pthread_sigmask")
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
+    os.environ.update(changes)
     try:
         yield
     finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
         if masks:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _settle(log: Path, driver: int, started_by_main_thread: bool) -> None:

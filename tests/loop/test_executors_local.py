@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from executor_oracles import TrialSettings, die, double, double_but_die_once, request_for
@@ -202,6 +203,29 @@ def test_close_ends_workers_that_start_or_hang(tmp_path: Path) -> None:
     until(lambda: not any(process.is_alive() for process in starting))
 
 
+QUIET = """
+from pathlib import Path
+from executor_oracles import TrialSettings, request_for
+from loop.executors.local import LocalExecutorSettings
+
+if __name__ == "__main__":
+    with LocalExecutorSettings(workers=1).build(Path("evaluations"), 600) as dispatcher:
+        for does in ("dies", "answers"):
+            settings = TrialSettings(does=does)
+            dispatcher.submit(settings, request_for(settings), 1)
+        while dispatcher.running():
+            print([str(outcome.status) for outcome in dispatcher.wait()])
+"""
+
+
+def test_lost_workers_leave_only_our_own_warning_on_the_terminal(tmp_path: Path) -> None:
+    driver = start_driver(QUIET, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    stdout, stderr = driver.communicate(timeout=PATIENCE)
+    assert stdout.split() == ["['done']", "['failed']"]
+    assert stderr.count("\n") == 1
+    assert stderr.startswith("a worker process was lost (killed by SIGKILL")
+
+
 DRIVER = """
 import sys, threading
 from pathlib import Path
@@ -234,13 +258,7 @@ if __name__ == "__main__":
     ],
 )
 def test_no_worker_outlives_a_killed_driver(tmp_path: Path, thread: str, first: str, second: str) -> None:
-    script = tmp_path / "driver.py"
-    script.write_text(DRIVER)
-    here = Path(__file__)
-    paths = os.pathsep.join([str(here.parent), str(here.parents[2])])
-    driver = subprocess.Popen(
-        [sys.executable, script, tmp_path, thread, first, second], env={**os.environ, "PYTHONPATH": paths}
-    )
+    driver = start_driver(DRIVER, tmp_path, str(tmp_path), thread, first, second)
     try:
         until(lambda: len([*tmp_path.glob("pid *"), *tmp_path.glob("started *")]) == 2)
         workers = children(driver.pid)
@@ -249,6 +267,15 @@ def test_no_worker_outlives_a_killed_driver(tmp_path: Path, thread: str, first: 
         driver.kill()
         driver.wait()
     until(lambda: not any(lives(pid) for pid in workers))
+
+
+def start_driver(program: str, folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    script = folder / "driver.py"
+    script.write_text(program)
+    here = Path(__file__)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), str(here.parents[2])])}
+    command = [sys.executable, str(script), *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
 
 
 def children(parent: int) -> list[int]:
