@@ -111,11 +111,16 @@ class Kinds:
                     same.append(point)
         return dict(sorted(found.items()))
 
-    def _checked(self, kind: str, loaded: object) -> type[Settings]:
+    def base_class(self) -> type[Settings]:
+        """What every kind derives from."""
         base = _imported(self.base)
-        if not (isinstance(loaded, type) and isinstance(base, type) and issubclass(loaded, base)):
+        assert isinstance(base, type)
+        assert issubclass(base, Settings)
+        return base
+
+    def _checked(self, kind: str, loaded: object) -> type[Settings]:
+        if not (isinstance(loaded, type) and issubclass(loaded, self.base_class())):
             raise PluginError(f"{loaded!r} is no subclass of {self.base}")
-        assert issubclass(loaded, Settings)
         allowed = get_args(loaded.model_fields["kind"].annotation)
         if kind not in allowed:
             raise PluginError(f"{loaded.__name__} must declare  kind: Literal[{kind!r}] = {kind!r}")
@@ -140,8 +145,8 @@ class OneOf:
         return handler(core_schema.tagged_union_schema(dict(choices), discriminator="kind"))
 
     def _validated(self, value: object, info: core_schema.ValidationInfo) -> Settings:
-        if isinstance(value, Settings):
-            value = value.model_dump()
+        if isinstance(value, self.kinds.base_class()):
+            return value
         if not isinstance(value, Mapping):
             raise PydanticCustomError(
                 "block_expected", "a block of keys is expected here, such as {{kind: ...}}"
