@@ -73,13 +73,13 @@ def _line(config: CampaignConfig) -> Iterator[Misfit]:
     measured: set[str] = set()
     later = {name for oracle in config.oracles for name in oracle.measures}
     for number, oracle in enumerate(config.oracles):
-        for name in oracle.requires:
-            if name not in measured:
-                where = "; put the oracle that measures it first" if name in later else ""
-                yield (
-                    ("oracles", number),
-                    f"{oracle.kind} needs {name}, which no earlier oracle measures{where}",
-                )
+        unmet = [name for name in oracle.requires if name not in measured]
+        for name in unmet:
+            where = "; put the oracle that measures it first" if name in later else ""
+            yield ("oracles", number), f"{oracle.kind} needs {name}, which nothing before it measures{where}"
+        reason = None if unmet else oracle.misfit(config.oracles[:number])
+        if reason is not None:
+            yield ("oracles", number), reason
         measured.update(oracle.measures)
         for name in oracle.gate:
             place = ("oracles", number, "gate", name)

@@ -135,7 +135,7 @@ def test_an_oracle_finds_what_it_needs_before_it() -> None:
     found = misfits(crystals(oracles=[HULL, RELAX, BVSE]))
     assert "put the oracle that measures it first" in found["oracles", 0]
     found = misfits(crystals(oracles=[HULL, BVSE]))
-    assert "needs energy_per_atom, which no earlier oracle measures" in found["oracles", 0]
+    assert "needs energy_per_atom, which nothing before it measures" in found["oracles", 0]
 
 
 def test_a_gate_judges_what_is_measured_by_then() -> None:
