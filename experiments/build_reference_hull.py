@@ -32,15 +32,22 @@ class Tier(StrEnum):
 
 
 def build_single_point(data: Path, work: Path, workers: int, device: str, potential: str) -> None:
-    """Energies of every near-hull phase at its database geometry, small cells first."""
-    from experiments.reference_selection import fit_volume_scaling, select
-    from experiments.reference_tasks import SinglePointTask
+    """Energies of every near-hull phase at its database geometry: small cells and battery elements first."""
+    from experiments.reference_selection import BATTERY_ELEMENTS, REDOX_METALS, fit_volume_scaling, select
+    from experiments.reference_tasks import LARGEST_RELAXED, SinglePointTask
     from materials.potential import load_potential
 
     path = work / "single_point.jsonl"
     done = done_ids(path)
     phases = [phase for phase in select(data, load_potential(potential).elements) if phase.id not in done]
-    phases.sort(key=lambda phase: (phase.atoms, phase.id))
+    battery = BATTERY_ELEMENTS | REDOX_METALS
+    phases.sort(
+        key=lambda phase: (
+            phase.atoms > LARGEST_RELAXED and not phase.elements <= battery,
+            phase.atoms,
+            phase.id,
+        )
+    )
     task = SinglePointTask(potential, device, fit_volume_scaling(data))
     compute(task, grouped(phases, ATOMS_PER_TASK[device]), path, workers, len(phases))
 

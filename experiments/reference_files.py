@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def write_reference(data: Path, work: Path, potential: str, workers: int) -> Non
     points = {
         record["id"]: record for record in records(work / "single_point.jsonl") if record["id"] in near_hull
     }
-    error = geometric_error(relaxed, points)
+    errors = geometric_errors(relaxed, points)
     only_points = {identifier: record for identifier, record in points.items() if identifier not in relaxed}
     geometries = [_relaxed_geometry(record) for record in relaxed.values()]
     geometries += [
@@ -88,13 +89,13 @@ def write_reference(data: Path, work: Path, potential: str, workers: int) -> Non
             source,
             tier,
             tuple(_entry(record, texts[_key(record)], tier) for _, record in sorted(entries.items())),
-            error if tier == "single_point" else None,
+            errors if tier == "single_point" else {},
             _settings(tier),
         )
         DATA.mkdir(exist_ok=True)
         write_table(DATA / f"reference_{potential}_{tier}.csv.xz", table)
         print(f"{tier}: {len(table.entries)} phases")
-    print(f"single point minus relaxed: {asdict(error)}")
+    print(f"single point minus relaxed, eV/atom: {errors}")
 
 
 def relaxed_records(data: Path, work: Path) -> dict[str, Record]:
@@ -118,15 +119,22 @@ def relaxed_records(data: Path, work: Path) -> dict[str, Record]:
     return relaxed
 
 
-def geometric_error(relaxed: Mapping[str, Record], points: Mapping[str, Record]) -> GeometricError:
-    """Single-point minus relaxed energy over the converged phases that have both."""
-    differences = [
-        points[identifier]["energy_per_atom"] - record["energy_per_atom"]
-        for identifier, record in relaxed.items()
-        if identifier in points and record["converged"]
-    ]
-    median, percentile_90 = np.percentile(differences, [50, 90])
-    return GeometricError(round(float(median), 6), round(float(percentile_90), 6), len(differences))
+def geometric_errors(
+    relaxed: Mapping[str, Record], points: Mapping[str, Record]
+) -> dict[str, GeometricError]:
+    """Single-point minus relaxed energy by the single point's geometry, over converged phases that have both."""
+    differences: dict[str, list[float]] = defaultdict(list)
+    for identifier, record in relaxed.items():
+        if identifier in points and record["converged"]:
+            point = points[identifier]
+            differences[point["geometry"]].append(point["energy_per_atom"] - record["energy_per_atom"])
+    errors = {}
+    for geometry, values in sorted(differences.items()):
+        median, percentile_90 = np.percentile(values, [50, 90])
+        errors[geometry] = GeometricError(
+            round(float(median), 6), round(float(percentile_90), 6), len(values)
+        )
+    return errors
 
 
 def _key(record: Record) -> str:

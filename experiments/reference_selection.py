@@ -183,7 +183,7 @@ def fit_volume_scaling(data: Path) -> VolumeScaling:
 
 def _volume_per_atom(cell: str, sites: str) -> float:
     atoms = sum((len(group.split()) - 1) // 3 for group in sites.split(";"))
-    return Lattice.from_parameters(*(float(value) for value in cell.split())).volume / atoms
+    return float(Lattice.from_parameters(*(float(value) for value in cell.split())).volume) / atoms
 
 
 def _ridge(formulas: Sequence[str], logarithms: NDArray[np.float64], penalty: float = 1.0) -> VolumeScaling:

@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 import pymatgen.core as pmg
-from numpy.typing import NDArray
 
-from materials.chemistry import electronegativity
 from materials.corrections import CorrectionScheme, correction_per_atom, require_corrected
+from materials.decomposition import ADD_HINT, Subsystem, decompose, why_sparse
 from materials.reference_table import (
     EnergySource,
     ReferenceEntry,
@@ -33,9 +32,6 @@ from materials.reference_table import (
 
 DATA = Path(__file__).parent / "data"
 SHIPPED_TIERS = ("relaxed", "single_point")
-# Pauling's limit of ionic bonding: two elements further apart than this form a compound, so a reference that
-# holds none of theirs is incomplete.
-IONIC_DIFFERENCE = 1.7
 SUBSYSTEMS_KEPT = 256
 
 
@@ -69,19 +65,6 @@ class HullDistance:
     why_unknown: str = ""
 
 
-@dataclass(frozen=True)
-class Subsystem:
-    """The known phases of a set of elements, the lowest of each formula.
-
-    fractions: [elements, phases], atomic fractions. energies: [phases], eV/atom, corrected.
-    """
-
-    elements: tuple[str, ...]
-    entries: tuple[ReferenceEntry, ...]
-    fractions: NDArray[np.float64]
-    energies: NDArray[np.float64]
-
-
 class ReferenceHull:
     """Known phases of one energy source, and distances to their convex hull."""
 
@@ -97,10 +80,10 @@ class ReferenceHull:
         self.source: EnergySource = tables[0].source
         if not self._corrected:
             self.source = replace(self.source, correction=CorrectionScheme.none.value)
-        self._errors = _errors(tables)
+        self._stds = _stds(tables)
         self._by_elements: dict[frozenset[str], list[ReferenceEntry]] = defaultdict(list)
         self._by_formula: dict[str, list[ReferenceEntry]] = defaultdict(list)
-        for entry in _without_repeats(tables):
+        for entry in _without_repeats(sorted(tables, key=lambda table: SHIPPED_TIERS.index(table.tier))):
             self._by_elements[entry.elements].append(entry)
             self._by_formula[entry.formula].append(entry)
         self._subsystem = lru_cache(maxsize=SUBSYSTEMS_KEPT)(self._build_subsystem)
@@ -178,18 +161,20 @@ class ReferenceHull:
             for entry, amount in zip(subsystem.entries, amounts, strict=True)
             if amount > 0
         )
-        std = sum(phase.fraction * self._errors[phase.tier] for phase in phases)
+        # Single points all lie too high, so their errors add up rather than cancel.
+        std = float(
+            amounts @ [self._stds.get((entry.tier, entry.geometry), 0.0) for entry in subsystem.entries]
+        )
         return HullDistance(energy_per_atom - float(amounts @ subsystem.energies), std, phases, True)
 
     def formation_energy(self, composition: pmg.Composition | str, energy_per_atom: float) -> float:
         """Corrected energy (eV/atom) minus that of the elements' lowest phases; refused on an uncorrected hull."""
         require_corrected(self.source.correction, "a formation energy")
         composition = pmg.Composition(composition)
-        elements = sum(
-            composition.get_atomic_fraction(element) * self.energy_of(self._terminal(element.symbol))
+        return energy_per_atom - sum(
+            float(composition.get_atomic_fraction(element)) * self.energy_of(self._terminal(element.symbol))
             for element in composition.elements
         )
-        return energy_per_atom - elements
 
     def matching_phase(self, structure: pmg.Structure) -> str | None:
         """The id of the reference phase this structure repeats, lowest energy first, or None where it is new.
@@ -231,64 +216,17 @@ class ReferenceHull:
                     yield frozenset(subset)
 
 
-ADD_HINT = "add it with `python -m loop.reference add` and name the file under `reference:`"
-
-
-def why_sparse(subsystem: Subsystem) -> str:
-    """Why the known phases of these elements do not suffice to judge a compound of them; empty where they do.
-
-    Abstain where (1) an element has no elemental phase; (2) several elements have no compound of two or more
-    of them at all, so that only the pure elements would remain to compare with; (3) two elements further
-    apart than Pauling's ionic limit have no compound of just the two, which nature nearly always has.
-    """
-    present = {frozenset(entry.elements) for entry in subsystem.entries}
-    missing = [symbol for symbol in subsystem.elements if frozenset({symbol}) not in present]
-    if missing:
-        return f"the reference has no elemental phase of {', '.join(missing)}; {ADD_HINT}"
-    if len(subsystem.elements) > 1 and all(len(elements) == 1 for elements in present):
-        return f"the reference has no compound of {'-'.join(subsystem.elements)}; {ADD_HINT}"
-    for first, second in combinations(subsystem.elements, 2):
-        numbers = electronegativity(first), electronegativity(second)
-        ionic = min(numbers) > 0 and abs(numbers[0] - numbers[1]) >= IONIC_DIFFERENCE
-        if ionic and frozenset({first, second}) not in present:
-            return f"the reference has no compound of just {first} and {second}; {ADD_HINT}"
-    return ""
-
-
-def decompose(subsystem: Subsystem, target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Amounts [phases] (atomic fractions) of the phase mixture of lowest energy with the target's composition."""
-    from scipy.optimize import linprog
-
-    result = linprog(
-        subsystem.energies,
-        A_eq=subsystem.fractions,
-        b_eq=target,
-        method="highs",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-    )
-    if not result.success:
-        raise RuntimeError(
-            f"the hull of {'-'.join(subsystem.elements)} could not be computed: {result.message}"
-        )
-    amounts: NDArray[np.float64] = np.asarray(result.x)
-    support = amounts > 1e-8
-    # The solver's vertex is exact up to its tolerance; solving for it again removes that error.
-    amounts = np.zeros_like(amounts)
-    amounts[support] = np.linalg.lstsq(subsystem.fractions[:, support], target, rcond=None)[0]
-    return np.clip(amounts, 0.0, None)
-
-
-def _errors(tables: Iterable[ReferenceTable]) -> dict[str, float]:
-    """The std each tier's phases bring along; the largest where several files hold one tier."""
-    errors = {"relaxed": 0.0, "single_point": 0.0}
+def _stds(tables: Iterable[ReferenceTable]) -> dict[tuple[str, str], float]:
+    """What a phase's geometric error adds to the std, by tier and geometry; the largest of several files."""
+    stds: dict[tuple[str, str], float] = {}
     for table in tables:
-        if table.error is not None:
-            errors[table.tier] = max(errors[table.tier], table.error.std)
-    return errors
+        for geometry, error in table.errors.items():
+            stds[table.tier, geometry] = max(stds.get((table.tier, geometry), 0.0), error.std)
+    return stds
 
 
 def _without_repeats(tables: Iterable[ReferenceTable]) -> Iterator[ReferenceEntry]:
-    """All entries; an id that comes again, in a user's file or a later tier, counts the first time only."""
+    """All entries; an id that comes again counts the first time only, so relaxed goes before single point."""
     seen: set[str] = set()
     for table in tables:
         for entry in table.entries:
@@ -311,6 +249,7 @@ def _read_cached(path: Path, modified: int) -> ReferenceTable:
 
 
 def _read(path: Path) -> ReferenceTable:
+    """The table, read again only where the file has changed."""
     return _read_cached(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 

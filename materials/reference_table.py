@@ -2,7 +2,7 @@
 
 A text file (`.csv`, or `.csv.xz` compressed). Its first line is `# matloop reference 1`, its second `# ` and
 a JSON object: potential, version and correction (the source; energies of different sources are never mixed),
-tier, settings, and where known the geometric error of the tier. Then a CSV table with the columns of COLUMNS.
+tier, settings, and for single points their error by geometry. Then a CSV table with the columns of COLUMNS.
 Energies are in eV/atom; cell is `a b c alpha beta gamma` in angstrom and degrees; sites is `Element x y z x y
 z ...;Element ...` in fractional coordinates.
 """
@@ -101,12 +101,12 @@ class ReferenceEntry:
 
 @dataclass(frozen=True)
 class ReferenceTable:
-    """The content of one reference file."""
+    """The content of one reference file; errors: how far its energies lie too high, by the entries' geometry."""
 
     source: EnergySource
     tier: str
     entries: tuple[ReferenceEntry, ...]
-    error: GeometricError | None = None
+    errors: Mapping[str, GeometricError] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -158,8 +158,8 @@ def _parse(path: Path, header: Mapping[str, Any], reader: Iterable[list[str]]) -
             ) from error
         entries.append(entry)
     source = EnergySource(header["potential"], header["version"], header["correction"])
-    geometric = GeometricError(**header["error"]) if header.get("error") else None
-    return ReferenceTable(source, tier, tuple(entries), geometric, header.get("settings", {}))
+    errors = {name: GeometricError(**values) for name, values in header.get("errors", {}).items()}
+    return ReferenceTable(source, tier, tuple(entries), errors, header.get("settings", {}))
 
 
 def _entry(row: list[str], tier: str) -> ReferenceEntry:
@@ -191,7 +191,7 @@ def write_table(path: Path, table: ReferenceTable) -> None:
         "correction": table.source.correction,
         "tier": table.tier,
         "settings": dict(table.settings),
-        "error": None if table.error is None else vars(table.error),
+        "errors": {name: vars(error) for name, error in table.errors.items()},
     }
     part = path.with_name(f".{path.name}.part" + (".xz" if path.suffix == ".xz" else ""))
     with _open(part, "w") as handle:
