@@ -21,6 +21,8 @@ ANGLE_TOLERANCE = 5.0
 SLACK = 1e-4
 # Lattice vectors are kept up to this multiple of the longest cell vector.
 SHELL = 1.5
+# In angstrom: how far get_primitive_structure lets equivalent sites lie apart.
+PRIMITIVE_TOLERANCE = 0.25
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -58,7 +60,7 @@ class ReducedCell:
     def of(cls, structure: pmg.Structure) -> ReducedCell:
         """Reduced as StructureMatcher reduces (Niggli, then primitive)."""
         niggli = structure.get_reduced_structure(reduction_algo="niggli")
-        return cls(niggli.get_primitive_structure())
+        return cls(niggli.get_primitive_structure() if _may_be_smaller(niggli) else niggli)
 
     @cached_property
     def size(self) -> int:
@@ -97,14 +99,11 @@ class ReducedCell:
     def minima(self) -> tuple[float, float, float]:
         """Lengths of the three shortest independent lattice vectors of the scaled lattice."""
         order = np.argsort(self.shell.lengths, kind="stable")
-        chosen: list[int] = []
-        for k in order:
-            if np.linalg.matrix_rank(self.shell.vectors[[*chosen, k]]) > len(chosen):
-                chosen.append(int(k))
-            if len(chosen) == 3:
-                break
-        first, second, third = self.shell.lengths[chosen]
-        return float(first), float(second), float(third)
+        vectors, lengths = self.shell.vectors[order], self.shell.lengths[order]
+        normals = np.cross(vectors[0], vectors)
+        second = int(np.argmax(np.any(normals != 0, axis=1)))
+        third = int(np.argmax(vectors @ normals[second] != 0))
+        return float(lengths[0]), float(lengths[second]), float(lengths[third])
 
     @cached_property
     def shell(self) -> Shell:
@@ -120,6 +119,24 @@ class ReducedCell:
     def coordinates(self) -> Floats:
         """Fractional coordinates [n, 3]."""
         return np.asarray(self.structure.frac_coords)
+
+
+def _may_be_smaller(structure: pmg.Structure) -> bool:
+    """False only when get_primitive_structure, which is slow, would return the cell as it is."""
+    labels = np.array([site.species_string for site in structure])
+    symbols, counts = np.unique(labels, return_counts=True)
+    if np.gcd.reduce(counts) == 1:
+        return False
+    coordinates = structure.frac_coords
+    rarest = coordinates[labels == symbols[np.argmin(counts)]]
+    shifts = rarest[1:] - rarest[0]
+    tolerance = 2 * PRIMITIVE_TOLERANCE / np.array(structure.lattice.abc) + SLACK
+    for symbol in symbols:
+        like = coordinates[labels == symbol]
+        difference = (like - like[0])[None, :, :] - shifts[:, None, :]
+        difference -= np.round(difference)
+        shifts = shifts[(np.abs(difference) < tolerance).all(axis=2).any(axis=1)]
+    return len(shifts) > 0
 
 
 def may_match(first: ReducedCell, second: ReducedCell) -> bool:
