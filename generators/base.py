@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from materials.space import Space
 from pydantic import Field
 
 from materials.archive import Archive
 from materials.base import Candidate
 from materials.settings import Settings
+from materials.space import Space
 
 Guide = Callable[[Sequence[Candidate]], npt.NDArray[np.float64]]
 """Scores candidates, larger is better; built by the loop from its surrogates and handed in."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import product
 
@@ -51,12 +51,12 @@ def _likely_charges(amounts: tuple[tuple[str, int], ...]) -> tuple[Species, ...]
     return best[1] if best else tuple((symbol, 0) for symbol, _ in amounts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _common_states(symbol: str) -> frozenset[int]:
     return frozenset(int(q) for q in pmg.Element(symbol).common_oxidation_states)
 
 
-@lru_cache(maxsize=None)
+@cache
 def ionic_radius(species: Species) -> float | None:
     """Shannon's ionic radius in angstrom as pymatgen averages it; None where none is tabulated."""
     symbol, charge = species
@@ -75,7 +75,7 @@ def _volumes() -> dict[str, dict[str, float]]:
     return volumes
 
 
-@lru_cache(maxsize=None)
+@cache
 def species_volume(species: Species) -> float:
     """Cubic angstrom per atom of the species in a dense crystal, from the table that ships.
 

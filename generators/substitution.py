@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from generators.species import Species
     from generators.templates import Template
 
-KIND = "substitution"
+KIND: Final = "substitution"
 # Attempts in a row without anything new after which the space counts as exhausted.
 MOST_MISSES = 5_000
 # Attempts at one number of elements before another is drawn.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymatgen.core as pmg
@@ -16,6 +17,9 @@ import pymatgen.core as pmg
 from materials.base import Composition, Crystal, Material, Measurement, content_hash
 from materials.chemistry import element_amounts
 from materials.columns import MeasuredColumns
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 ID_COLUMNS = ("material_id", "id")
 # Occupancies in published files add up to 1.001 now and then.
@@ -68,8 +72,12 @@ def read_materials(path: Path) -> list[Entry]:
     return list(stream_materials(path))
 
 
-def stream_materials(path: Path, problems: list[Problem] | None = None) -> Iterator[Entry]:
+def stream_materials(
+    path: Path, problems: list[Problem] | None = None, only: Container[int] | None = None
+) -> Iterator[Entry]:
     """Yields the materials of a file or folder one at a time, in a fixed order.
+
+    `only` names the places in that order, from 0, to read; the others are passed over without being understood.
 
     A folder: all .cif files in and below it, by path. A .cif file: its first structure. An .extxyz or .xyz
     file: every frame; a frame's info may hold an id and values of properties. A .csv file: a column `cif`
@@ -84,8 +92,11 @@ def stream_materials(path: Path, problems: list[Problem] | None = None) -> Itera
     count = 0
     names: dict[str, str] = {}
     for file in _files(path):
-        for found in _entries(file, path):
+        for read in _entries(file, path):
             count += 1
+            if only is not None and count - 1 not in only:
+                continue
+            found = read()
             if isinstance(found, Entry):
                 first = names.setdefault(found.name, content_hash(found.material.to_dict()))
                 if first == content_hash(found.material.to_dict()):
@@ -102,6 +113,11 @@ def stream_materials(path: Path, problems: list[Problem] | None = None) -> Itera
         raise ReadingError(f"{path}: no materials in it; expected .cif, .extxyz or .csv content")
 
 
+def count_materials(path: Path) -> int:
+    """How many materials, broken ones included, `stream_materials` finds in a file or folder."""
+    return sum(1 for file in _files(path) for _ in _entries(file, path))
+
+
 def write_cif(path: Path, crystal: Crystal) -> None:
     """Writes the crystal as CIF in P1, occupancies kept, coordinates to 8 digits."""
     from pymatgen.io.cif import CifWriter
@@ -109,7 +125,8 @@ def write_cif(path: Path, crystal: Crystal) -> None:
     path.write_text(str(CifWriter(crystal.structure)), encoding="utf-8")
 
 
-Found = Iterator[Entry | _BrokenEntryError]
+Found = Iterator[Callable[[], Entry | _BrokenEntryError]]
+"""Materials not yet understood: to count or skip one costs little."""
 
 
 def _files(path: Path) -> list[Path]:
@@ -134,11 +151,15 @@ def _entries(file: Path, root: Path) -> Found:
 
 
 def _from_cif(file: Path, root: Path) -> Found:
+    yield partial(_read_cif, file, root)
+
+
+def _read_cif(file: Path, root: Path) -> Entry | _BrokenEntryError:
     name = (file.relative_to(root) if file != root else Path(file.name)).with_suffix("").as_posix()
     try:
-        yield Entry(name, _crystal(file.read_text(encoding="utf-8", errors="replace")), source=file.name)
+        return Entry(name, _crystal(file.read_text(encoding="utf-8", errors="replace")), source=file.name)
     except ValueError as error:
-        yield _BrokenEntryError("", error)
+        return _BrokenEntryError("", error)
 
 
 def _crystal(text: str) -> Crystal:
@@ -182,7 +203,6 @@ def _check_formula(structure: pmg.Structure, stated: Any) -> None:
 
 def _from_extxyz(file: Path) -> Found:
     from ase.io import iread
-    from pymatgen.io.ase import AseAtomsAdaptor
 
     frames = enumerate(iread(file, index=":", format="extxyz"), 1)
     while True:
@@ -192,16 +212,21 @@ def _from_extxyz(file: Path) -> Found:
             return
         except Exception as error:  # ase answers a broken file with whatever breaks
             raise ReadingError(f"{file}: not extended XYZ, or truncated ({error}); write it again") from error
-        try:
-            if not all(atoms.pbc):
-                raise ValueError('not periodic in three directions; give it a Lattice and pbc="T T T"')
-            info = {str(k): str(v) for k, v in atoms.info.items()}
-            columns = MeasuredColumns(list(info))
-            structure = AseAtomsAdaptor.get_structure(atoms)
-            _check_finite(structure)
-            yield _entry(info, f"frame {number}", file, Crystal(structure), columns)
-        except ValueError as error:
-            yield _BrokenEntryError(f"frame {number}", error)
+        yield partial(_read_frame, atoms, f"frame {number}", file)
+
+
+def _read_frame(atoms: Atoms, place: str, file: Path) -> Entry | _BrokenEntryError:
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    try:
+        if not all(atoms.pbc):
+            raise ValueError('not periodic in three directions; give it a Lattice and pbc="T T T"')
+        info = {str(k): str(v) for k, v in atoms.info.items()}
+        structure = AseAtomsAdaptor.get_structure(atoms)
+        _check_finite(structure)
+        return _entry(info, place, file, Crystal(structure), MeasuredColumns(list(info)))
+    except ValueError as error:
+        return _BrokenEntryError(place, error)
 
 
 def _from_csv(file: Path) -> Found:
@@ -211,7 +236,7 @@ def _from_csv(file: Path) -> Found:
         try:
             columns = _columns_of(list(reader.fieldnames or ()))
             for number, row in enumerate(reader, 2):
-                yield _from_row(row, f"row {number}", file, columns)
+                yield partial(_from_row, row, f"row {number}", file, columns)
         except (csv.Error, ValueError) as error:
             raise ReadingError(f"{file}: {error}") from error
 

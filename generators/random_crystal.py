@@ -1,0 +1,164 @@
+"""Symmetric random crystals: a random composition of the space in a random compatible space group."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from generators.base import Generator, GeneratorSettings, Guide
+from materials.archive import Archive
+from materials.base import Candidate, Crystal, Origin
+from materials.space import Space
+
+KIND: Final = "random"
+# Compositions in a row that grew into nothing new, after which the space counts as exhausted.
+MOST_MISSES = 100
+# The volume is drawn from this range times the sum of the species' volumes.
+VOLUME_FACTORS = (1.0, 1.4)
+# The least distance of atoms: of their covalent radii, and of their ionic radii where charges have the same sign.
+COVALENT_FACTOR = 0.7
+IONIC_FACTOR = 0.7
+
+
+class RandomSettings(GeneratorSettings):
+    """Random crystals from pyxtal.
+
+    attempts: space groups tried for one composition. seconds: processor time after which one composition is given
+    up as a hang of pyxtal; it never decides a result otherwise.
+    """
+
+    kind: Literal["random"] = KIND
+    attempts: int = Field(default=20, gt=0)
+    seconds: float = Field(default=120.0, gt=0)
+
+    def build(self, space: Space) -> RandomCrystals:
+        return RandomCrystals(space, self.attempts, self.seconds)
+
+
+class RandomCrystals(Generator):
+    """Grows crystals in a child process that is cut off when it hangs."""
+
+    def __init__(self, space: Space, attempts: int, seconds: float) -> None:
+        self._space = space
+        self._attempts = attempts
+        self._child = Child(seconds)
+
+    def propose(
+        self, n: int, archive: Archive, rng: np.random.Generator, guide: Guide | None = None
+    ) -> Iterator[Candidate]:
+        """Up to n different candidates of the space, none the same as a material of the archive.
+
+        Ends early when the space gives no compositions, or after MOST_MISSES compositions in a row in vain.
+        """
+        from generators.novelty import known_materials
+
+        known = known_materials(archive)
+        misses = 0
+        while n > 0 and misses < MOST_MISSES:
+            seed = int(rng.integers(2**32))
+            composition = next(self._space.random_compositions(rng, 1), None)
+            if composition is None:
+                return
+            candidate = self._grow({e.symbol: round(x) for e, x in composition.items()}, seed)
+            misses += 1
+            if candidate is not None and known.find(candidate.material) is None:
+                known.add(candidate.id, candidate.material)
+                misses, n = 0, n - 1
+                yield candidate
+
+    def _grow(self, amounts: dict[str, int], seed: int) -> Candidate | None:
+        answer = self._child.ask(job(amounts, seed, self._attempts))
+        if not answer:
+            return None
+        crystal = Crystal.from_dict(answer["crystal"])
+        if self._space.why_not(crystal) is not None:
+            return None
+        return Candidate(crystal, Origin(KIND, seed=seed, note=f"space group {answer['group']}"))
+
+
+def job(amounts: dict[str, int], seed: int, attempts: int) -> dict[str, Any]:
+    """What `generators.pyxtal_worker.grow` needs for one primitive cell of `amounts`."""
+    from generators.species import estimated_volume, likely_charges
+
+    charges = likely_charges(amounts)
+    factor = np.random.default_rng(seed).uniform(*VOLUME_FACTORS)
+    return {
+        "species": list(amounts),
+        "counts": list(amounts.values()),
+        "volume": factor * estimated_volume({(e, charges[e]): n for e, n in amounts.items()}),
+        "distances": [
+            [a, b, _least_distance((a, charges[a]), (b, charges[b]))]
+            for a, b in combinations_with_replacement(amounts, 2)
+        ],
+        "seed": seed,
+        "attempts": attempts,
+    }
+
+
+def _least_distance(a: tuple[str, int], b: tuple[str, int]) -> float:
+    from generators.species import ionic_radius
+    from materials.chemistry import covalent_radius
+
+    least = COVALENT_FACTOR * (covalent_radius(a[0]) + covalent_radius(b[0]))
+    radii = ionic_radius(a), ionic_radius(b)
+    if a[1] * b[1] > 0 and radii[0] and radii[1]:
+        least = max(least, IONIC_FACTOR * (radii[0] + radii[1]))
+    return least
+
+
+class Child:
+    """The pyxtal process: started when first asked, started again after it was cut off."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a job; {} when the process used up its time on it."""
+        if self._process is None:
+            self._process = self._start()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(question), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            self.close()
+            return {}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _start(self) -> subprocess.Popen[str]:
+        path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "generators.pyxtal_worker", str(self._seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise RuntimeError(
+                f"pyxtal did not start (exit code {process.wait()}); see the lines above, or try  "
+                "python -c 'import pyxtal'"
+            )
+        return process
+
+    def close(self) -> None:
+        """Ends the process, if one runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def __del__(self) -> None:
+        self.close()
