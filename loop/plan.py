@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
+from itertools import combinations, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loop.config import CampaignConfig, ConstraintSettings, ObjectiveSettings
 from loop.plugins import ACQUISITIONS, GENERATORS, ORACLES, SURROGATES
+from materials.chemistry import balanced_formula_exists
 from materials.properties import property_named
 from materials.space import Space
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-MLFLOW_DEFAULT = "sqlite:///mlflow.db"
+MOST_SYSTEMS = 2000
+"""Above so many sets of elements the plan does not count those that can be charge balanced."""
 
 
 def describe(config: CampaignConfig, folder: Path | None = None) -> RenderableType:
@@ -64,8 +66,32 @@ def _space(space: Space) -> str:
     if space.formula is not None:
         what = f"{space.kind}s of formula {space.formula}"
     with_required = f", always with {' and '.join(space.required)}" if space.required else ""
-    balanced = ", charge balanced" if space.charge_balanced else ""
-    return f"{what}{with_required}; {least} to {most} elements, {smallest} to {largest} atoms{balanced}"
+    return (
+        f"{what}{with_required}; {least} to {most} elements, {smallest} to {largest} atoms"
+        f"{_charge_balance(space)}"
+    )
+
+
+def _charge_balance(space: Space) -> str:
+    """How many of the sets of elements that the space allows have a charge-balanced formula."""
+    if not space.charge_balanced or space.formula is not None:
+        return ""
+    systems = list(islice(_chemical_systems(space), MOST_SYSTEMS + 1))
+    if len(systems) > MOST_SYSTEMS:
+        return f"; charge balanced, more than {MOST_SYSTEMS} sets of elements"
+    balanced = sum(
+        balanced_formula_exists(system, system, (len(system), len(system)), space.number_of_atoms)
+        for system in systems
+    )
+    return f"; charge balanced, which {balanced} of {len(systems)} sets of elements can be"
+
+
+def _chemical_systems(space: Space) -> Iterator[tuple[str, ...]]:
+    others = [element for element in space.elements if element not in space.required]
+    least, most = space.number_of_elements
+    for size in range(max(least, len(space.required)), most + 1):
+        for chosen in combinations(others, size - len(space.required)):
+            yield (*space.required, *chosen)
 
 
 def _objective(goal: ObjectiveSettings) -> str:
@@ -110,8 +136,9 @@ def _budget(config: CampaignConfig) -> str:
 def _tracking(config: CampaignConfig) -> str:
     if config.tracking is None:
         return "off"
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or MLFLOW_DEFAULT
-    return f"experiment {config.tracking.experiment} at {uri}"
+    from loop.tracking import tracking_uri
+
+    return f"experiment {config.tracking.experiment} at {tracking_uri()}"
 
 
 def _plugin_problems() -> Sequence[str]:
