@@ -42,7 +42,7 @@ def compositions(table: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "name": "test",
         "space": {"kind": "composition", "elements": ["Li", "O"]},
         "objectives": [{"property": "band_gap", "goal": "maximize"}],
-        "generators": [{"kind": "files", "paths": [table["file"]]}],
+        "generators": [{"kind": "files", "path": table["file"]}],
         "surrogate": {"kind": "gp", "descriptor": "composition"},
         "oracles": [table],
     } | changes

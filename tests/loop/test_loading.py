@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +30,7 @@ objectives:
   - property: band_gap
     goal: maximize
 generators:
-  - {kind: files, paths: [answers.csv]}
+  - {kind: files, path: answers.csv}
 surrogate: {kind: gp, descriptor: composition}
 oracles:
   - kind: table
@@ -279,10 +281,40 @@ changes = st.fixed_dictionaries(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(changes)
 def test_the_effective_text_reads_back_equal(file: Path, change: dict[str, object]) -> None:
-    from loop.yaml_text import read_yaml
-
     data = read_yaml(TEXT).value | change
     config = CampaignConfig.model_validate(data, context={"folder": file.parent})
     again = parse_campaign(effective_yaml(config), Path("/another/folder/x.yaml"))
     assert again == config
     assert again.fingerprint() == config.fingerprint()
+
+
+junk = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just("band_gap")),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(value: Any, place: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place, *(inner for step, item in steps for inner in places(item, (*place, step)))]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_stands_in_a_file_it_is_read_or_refused_in_words(file: Path, data: st.DataObject) -> None:
+    """Anything put anywhere into a valid file gives a campaign or a ConfigError that starts with the file."""
+    campaign = {"whole": read_yaml(TEXT).value}
+    place = data.draw(st.sampled_from(places(campaign)[1:]))
+    block: Any = campaign
+    for step in place[:-1]:
+        block = block[step]
+    key = place[-1]
+    if isinstance(block, dict) and place[:-1] and data.draw(st.booleans()):
+        key = data.draw(st.text(max_size=5))
+    block[key] = data.draw(junk)
+    text = yaml.safe_dump(campaign["whole"], sort_keys=False)
+    try:
+        parse_campaign(text, file)
+    except ConfigError as error:
+        assert all(line.startswith(str(file)) for line in str(error).splitlines())
