@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.part_files import compute, done_ids, grouped
+from loop.part_files import compute, done_ids, grouped
 
 ATOMS_PER_TASK = {"cpu": 256, "cuda": 8192}
 

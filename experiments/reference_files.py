@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.part_files import compute, done_ids, grouped, records
+from loop.part_files import compute, done_ids, grouped, records
 from experiments.reference_selection import Phase, rows, select
 from experiments.reference_tasks import SHARED_RELAXED, primitive
 from materials.corrections import CorrectionScheme, correction_per_atom

@@ -14,7 +14,7 @@ from materials.reference_table import ReferenceEntry
 # Pauling's limit of ionic bonding: two elements further apart than this form a compound, so a reference that
 # holds none of theirs is incomplete.
 IONIC_DIFFERENCE = 1.7
-ADD_HINT = "add it with `python -m loop.reference add` and name the file under `reference:`"
+ADD_HINT = "add it with `python -m loop.hull add` and name the file under `reference:`"
 
 
 @dataclass(frozen=True)

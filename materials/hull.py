@@ -106,7 +106,7 @@ class ReferenceHull:
             known = sorted({path.name.split("_")[1] for path in DATA.glob("reference_*_relaxed.csv.xz")})
             raise ReferenceFileError(
                 f"no reference hull ships for the potential {potential!r}, only for {', '.join(known) or 'none'}; "
-                "build one with `python -m loop.reference add`"
+                "build one with `python -m loop.hull add`"
             )
         return cls([_read(path) for path in (*paths, *map(Path, extra))], correction)
 

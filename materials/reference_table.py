@@ -123,7 +123,7 @@ def read_table(path: Path) -> ReferenceTable:
     """Reads one reference file. Raises ReferenceFileError, naming file and line, where it is malformed."""
     if not path.is_file():
         raise ReferenceFileError(
-            f"{path}: no such reference file; make one with `python -m loop.reference add`"
+            f"{path}: no such reference file; make one with `python -m loop.hull add`"
         )
     try:
         with _open(path, "r") as handle:
