@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from materials.base import Candidate, Failure, Material, Measurement
 from materials.goals import Constraint, Objective
 from materials.properties import property_named
+from materials.ranking import non_dominated_fronts, rank_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,9 +129,11 @@ class Archive(Mapping[str, Record]):
 
     def pareto_front(self) -> list[Record]:
         """The complete records that no other complete record dominates, best first objective first."""
-        scored = [(r, self.scores(r) or ()) for r in self.complete]
-        front = [(r, s) for r, s in scored if not any(_dominates(other, s) for _, other in scored)]
-        return [r for r, _ in sorted(front, key=lambda pair: pair[1], reverse=True)]
+        complete = self.complete
+        scores = [self.scores(r) or () for r in complete]
+        fronts = non_dominated_fronts(np.array(scores).reshape(len(complete), len(self.objectives)))
+        best_first = sorted(fronts[0], key=lambda i: scores[i], reverse=True) if fronts else []
+        return [complete[i] for i in best_first]
 
     def incumbents(self, n: int) -> list[Record]:
         """The n best records to build on: by non-dominated rank, then by crowding (Deb et al. 2002).
@@ -136,8 +141,6 @@ class Archive(Mapping[str, Record]):
         Where fewer than n records are complete, evaluated ones that broke a constraint or stopped at a gate
         follow, those nearest to being feasible first.
         """
-        from materials.ranking import rank_records
-
         return rank_records(self)[:n]
 
     def table(self) -> pd.DataFrame:
@@ -161,7 +164,3 @@ class Archive(Mapping[str, Record]):
                 row[f"{name} ({unit})" if unit else name] = record.value(name)
             rows.append(row)
         return pd.DataFrame(rows)
-
-
-def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
-    return all(x >= y for x, y in zip(a, b, strict=True)) and any(x > y for x, y in zip(a, b, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -45,8 +46,9 @@ class Material(Protocol):
 
 @dataclass(frozen=True)
 class Crystal:
-    """A periodic structure; partial occupancies are allowed.
+    """A periodic structure; partial occupancies and oxidation states on species are allowed.
 
+    Only lattice, species, occupancies and coordinates belong to it; site properties and a total charge do not.
     The structure is treated as immutable: copy it before changing anything.
     """
 
@@ -67,9 +69,10 @@ class Crystal:
         species = [{str(s): float(o) for s, o in site.species.items()} for site in self.structure]
         return {
             "kind": self.kind,
-            "lattice": self.structure.lattice.matrix.tolist(),
+            # Adding 0.0 turns -0.0, which is equal but written differently, into 0.0.
+            "lattice": (self.structure.lattice.matrix + 0.0).tolist(),
             "species": species,
-            "coordinates": self.structure.frac_coords.tolist(),
+            "coordinates": (self.structure.frac_coords + 0.0).tolist(),
         }
 
     @classmethod
@@ -179,7 +182,10 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number an oracle gave: value and standard deviation in the property's unit, with its fidelity."""
+    """One number an oracle gave: value and standard deviation in the property's unit, with its fidelity.
+
+    Raises ValueError for a number that is not finite: a failed measurement is a `Failure`, never a NaN.
+    """
 
     property: str
     value: float
@@ -189,6 +195,16 @@ class Measurement:
     std: float | None = None
     bound: Bound = Bound.EXACT
     conditions: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numbers = {"value": self.value, "std": self.std, **self.conditions}
+        for name, number in numbers.items():
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"{self.property} by {self.oracle}: {name} is {number}, not a finite number")
+        if self.std is not None and self.std < 0:
+            raise ValueError(
+                f"{self.property} by {self.oracle}: the standard deviation {self.std} is negative"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"bound": str(self.bound), "conditions": dict(self.conditions)}

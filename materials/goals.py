@@ -18,6 +18,10 @@ class Objective:
     tolerance: float | None = None
     fidelity: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.goal == "target" and self.target is None:
+            raise ValueError(f"{self.property}: the goal target needs a target value")
+
     def score(self, value: float) -> float:
         """The value turned so that larger is better, in the property's unit.
 

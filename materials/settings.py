@@ -39,13 +39,11 @@ def _meaning_of(value: Any) -> Any:
 
 
 def content_of(path: Path) -> str:
-    """The first 16 hex digits of the sha256 over a file, or over all files in a folder with their names."""
-    digest = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        digest.update(file.name.encode())
-        digest.update(file.read_bytes())
-    return f"sha256:{digest.hexdigest()[:16]}"
+    """A hash of the content of a file, whatever its name; of a folder, of all files below it and their names."""
+    if not path.is_dir():
+        return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return f"sha256:{content_hash({p.relative_to(path).as_posix(): content_of(p) for p in files})}"
 
 
 def _find_input(path: Path, info: ValidationInfo) -> Path:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from materials import chemistry
 from materials.base import Crystal, Material
@@ -65,7 +65,7 @@ class Space(Settings):
     kind: Literal["crystal", "composition"] = "crystal"
     elements: Symbols = Field(min_length=1)
     required: Symbols = ()
-    number_of_elements: Limits = (1, 118)
+    number_of_elements: Limits = Field(default=(1, 118), validate_default=True)
     number_of_atoms: Limits = (1, 40)
     formula: str | None = None
     charge_balanced: bool = False
@@ -85,6 +85,14 @@ class Space(Settings):
     def _reduced(cls, formula: str | None) -> str | None:
         return None if formula is None else str(_read_formula(formula).reduced_formula)
 
+    @field_validator("number_of_elements")
+    @classmethod
+    def _cut_to_elements(cls, limits: tuple[int, int], info: ValidationInfo) -> tuple[int, int]:
+        available = len(info.data.get("elements", ())) or limits[1]
+        if limits[0] > available:
+            raise ValueError(f"at least {limits[0]} wanted, but elements names {available}")
+        return limits[0], min(limits[1], available)
+
     @model_validator(mode="after")
     def _possible(self) -> Space:
         foreign = [e for e in self.required if e not in self.elements]
@@ -99,7 +107,6 @@ class Space(Settings):
             raise ValueError(f"required: {len(self.required)} elements, but number_of_elements allows {most}")
         if max(least, len(self.required)) > self.number_of_atoms[1]:
             raise ValueError("number_of_atoms: fewer atoms than elements; raise the upper limit")
-        object.__setattr__(self, "number_of_elements", (least, min(most, len(self.elements))))
         if self.formula is not None:
             self._check_formula(self.formula)
         elif self.charge_balanced:
