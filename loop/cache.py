@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from loop.database.errors import told_plainly
+from loop.database.file_system import journal_mode
 from materials.base import Outcome, Status, canonical_json
 
 PATIENCE = 60.0
@@ -17,21 +20,22 @@ KEPT = (Status.DONE, Status.REJECTED)
 class EvaluationCache:
     """Outcomes by request key, in one SQLite file. Equal keys are equal questions, whoever asks them.
 
-    A hit reports the seconds the evaluation took when it was made.
+    A hit reports the seconds the evaluation took when it was made. Raises StateError, naming the file, where
+    it cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        with closing(self._connect()) as connection, connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+        with told_plainly(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._transaction() as connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS outcomes (key TEXT PRIMARY KEY, outcome TEXT NOT NULL)"
             )
 
     def get(self, key: str) -> Outcome | None:
         """What was answered before, or None."""
-        with closing(self._connect()) as connection:
+        with self._transaction() as connection:
             row = connection.execute("SELECT outcome FROM outcomes WHERE key = ?", (key,)).fetchone()
         return None if row is None else Outcome.from_dict(json.loads(row[0]))
 
@@ -40,8 +44,15 @@ class EvaluationCache:
         if outcome.status not in KEPT:
             return
         entry = (outcome.key, canonical_json(outcome.to_dict()))
-        with closing(self._connect()) as connection, connection:
+        with self._transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO outcomes VALUES (?, ?)", entry)
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=PATIENCE)
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with (
+            told_plainly(str(self._path)),
+            closing(sqlite3.connect(self._path, timeout=PATIENCE)) as connection,
+            connection,
+        ):
+            connection.execute(f"PRAGMA journal_mode={journal_mode(self._path)}")
+            yield connection
