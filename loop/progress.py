@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +40,8 @@ class Display(Listener):
     """A live display on a terminal; plain lines, one per event, where the output is a file or a pipe."""
 
     def __init__(self, folder: Path, console: Console | None = None) -> None:
-        self.console = console or Console()
+        # Named, because oracles run with stdout sent to their log while the display goes on.
+        self.console = console or Console(file=sys.stdout)
         self._folder = folder
         self._step = "load"
         self._round = 0
