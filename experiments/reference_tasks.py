@@ -86,9 +86,10 @@ def primitive(phase: Phase) -> Structure:
 def to_relax(data: Path, near_hull: Sequence[Phase]) -> list[Phase]:
     """What the shared relaxed table lacks, in order of use to a battery campaign.
 
-    First its phases that did not converge, from where they stopped; then near-hull phases of the battery
-    elements and Co, Ni, Mn, Fe up to 40 atoms, at most two per formula: battery elements alone before the
-    rest, small before large.
+    First its elements that did not converge, from where they stopped, as every formation energy needs them. Then
+    near-hull phases of the battery elements and Co, Ni, Mn, Fe up to 40 atoms, at most two per formula: battery
+    elements alone before the rest, small before large. Last the table's compounds that did not converge: they are
+    slow, and what they gain is a few meV/atom.
     """
     shared = list(rows(data, SHARED_RELAXED))
     unconverged = [
@@ -122,7 +123,8 @@ def to_relax(data: Path, near_hull: Sequence[Phase]) -> list[Phase]:
         per_formula[phase.formula] += 1
         if per_formula[phase.formula] <= POLYMORPHS_PER_FORMULA:
             additions.append(phase)
-    return unconverged + additions
+    elemental = [phase for phase in unconverged if len(phase.elements) == 1]
+    return elemental + additions + [phase for phase in unconverged if len(phase.elements) > 1]
 
 
 @dataclass(frozen=True)
