@@ -207,7 +207,7 @@ class Space(Settings):
 
     def _random_composition(self, rng: np.random.Generator) -> pmg.Composition | None:
         if self.formula is not None:
-            reduced = pmg.Composition(self.formula)
+            reduced = pmg.Composition(chemistry.element_amounts(pmg.Composition(self.formula)))
             units = chemistry.formula_units(round(reduced.num_atoms), self.number_of_atoms)
             return reduced * int(rng.choice(units)) if units else None
         return chemistry.random_cell_composition(
