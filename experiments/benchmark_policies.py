@@ -39,7 +39,7 @@ def pool(
 ) -> None:
     """Median hypervolume on the bundled pool: the policy after half the calls against random after all."""
     changes = ["executor.kind=serial", "tracking=none", "budget={rounds: 10, batch: 4, pool: 2000}"]
-    curves = {policy: [] for policy in POLICIES}
+    curves: dict[str, list[Floats]] = {policy: [] for policy in POLICIES}
     for seed in range(first_seed, first_seed + seeds):
         start = _initial_table(out.parent / "benchmark_pool" / f"initial_{seed}.csv", initial, seed)
         archives = {
@@ -71,7 +71,8 @@ def potential(seeds: int = 5, out: Path = Path("runs/benchmark_potential.csv"), 
         "space.number_of_atoms=[2, 12]",
         f"cache={(folder / 'cache.db').resolve()}",
     ]
-    differences, curves = [], {policy: [] for policy in POLICIES}
+    differences: list[float] = []
+    curves: dict[str, list[Floats]] = {policy: [] for policy in POLICIES}
     for seed in range(first_seed, first_seed + seeds):
         archives = {p: _run("battery.yaml", folder / f"{p}_{seed}", p, seed, changes) for p in POLICIES}
         both = _curves(archives)

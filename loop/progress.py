@@ -102,7 +102,8 @@ class Display(Listener):
         done, total = self._counts
         self._counts = (done + ended, total)
         self._failed += outcome.failure is not None
-        self.console.print(_outcome_line(outcome, stage, formula), highlight=False)
+        line = _outcome_line(outcome, stage, formula)
+        self.console.print(line, highlight=False, no_wrap=True, overflow="ellipsis")
 
     def round_closed(self, number: int, archive: Archive, timings: Mapping[str, float], store: Store) -> None:
         front = archive.pareto_front()
@@ -185,13 +186,17 @@ def best_table(archive: Archive, records: list[Record]) -> Table:
 
 def _outcome_line(outcome: Outcome, stage: str, formula: str) -> Text:
     from materials.base import Bound
+    from materials.properties import property_named
 
     signs = {Bound.EXACT: "=", Bound.UPPER: "<=", Bound.LOWER: ">="}
     line = Text(f"  {formula:20} {stage:8} ")
     if outcome.failure is not None:
-        message = outcome.failure.message.splitlines()[0][:90]
+        message = outcome.failure.message.splitlines()[0]
         return line.append(f"{outcome.failure.kind}: {message}", style="red")
-    values = [f"{m.property} {signs[m.bound]} {m.value:.3f} {m.unit}" for m in outcome.measurements]
+    values = [
+        f"{property_named(m.property).symbol} {signs[m.bound]} {m.value:.3f} {m.unit}"
+        for m in outcome.measurements
+    ]
     return line.append(", ".join(values)).append(f"  {outcome.seconds:.1f} s", style="dim")
 
 
