@@ -69,7 +69,7 @@ def postgres_server() -> Iterator[str]:
         yield f"postgresql://matloop@/postgres?host={folder}"
     finally:
         # pg_ctl itself would wait for a process that ended but that nobody in a container collects.
-        run("pg_ctl", "-D", data, "-m", "immediate", "-W", "stop")
+        run("pg_ctl", "-D", data, "-m", "fast", "-W", "stop")
         _wait_until_gone(Path(data, "postmaster.pid"))
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -85,6 +85,14 @@ def postgres_url(postgres_server: str) -> str:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
     return postgres_server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def memory_folder() -> Iterator[Path]:
+    """A folder in memory where there is one: what happens to a process does not depend on the disk."""
+    shared_memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared_memory if shared_memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
