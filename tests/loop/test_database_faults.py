@@ -95,7 +95,7 @@ def test_a_driver_killed_anywhere_and_resumed_ends_with_the_same_archive(memory_
 def test_a_driver_killed_again_and_again_gets_there(memory_folder: Path) -> None:
     run(memory_folder / "undisturbed.db")
     path, draw, kills = memory_folder / "killed.db", random.Random(1), 0
-    while os.WIFSIGNALED(in_child(partial(run_until_statement, path, draw.randint(300, 900)))):
+    while os.WIFSIGNALED(in_child(partial(run_until_statement, path, draw.randint(250, 500)))):
         kills += 1
         with Store.open(path, "test", create=True) as store:
             for row in store.evaluations():
