@@ -61,6 +61,11 @@ def show_place(place: Sequence[str | int]) -> str:
     return text.lstrip(".")
 
 
+def printable(text: str) -> str:
+    """The text with line breaks and other control characters written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _place_in(data: Any, detail: ErrorDetails) -> Place:
     """The error's location without the names of union members that pydantic adds to it."""
     place: list[str | int] = []

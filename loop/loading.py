@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from loop.config import CampaignConfig
 from loop.errors import CampaignError
-from loop.explain import explain, show_place, suspicious_scalars
+from loop.explain import explain, printable, show_place, suspicious_scalars
 from loop.overrides import Override, OverrideError, parse_override
 from loop.plugins import did_you_mean
 from loop.yaml_text import Place, YamlError, YamlText, read_yaml, write_yaml
@@ -113,7 +113,7 @@ def _validated(
 def _located(
     place: Place, sentence: str, document: YamlText, path: Path, overrides: Sequence[Override]
 ) -> str:
-    key = show_place(place)
+    key, sentence = printable(show_place(place)), printable(sentence)
     for override in reversed(overrides):
         if override.place[: len(place)] == place or place[: len(override.place)] == override.place:
             return f"--set {override.text}: {key}: {sentence}"
