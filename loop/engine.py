@@ -76,7 +76,7 @@ class Campaign:
 
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._exit.enter_context(DriverLock(self.folder))
+        self._exit.enter_context(DriverLock(self.folder, self.config.database, self.config.name))
         config = self.config
         url = config.database or self.folder / "campaign.db"
         self.store = Store.open(url, config.name, create=True)
@@ -98,7 +98,7 @@ class Campaign:
             refuse_changes(before, self.config, self.folder)
         self.store.begin(snapshot(self.config), self.config.fingerprint())
         (self.folder / "campaign.yaml").write_text(effective_yaml(self.config), encoding="utf-8")
-        if before is None and self.config.data:
+        if self.config.data and self.store.last_round() == 0:
             self.store.add_prior(*read_prior(self.config.data))
 
     def _build_decider(self) -> Decider:
