@@ -10,7 +10,9 @@ import torch
 from botorch.models import SingleTaskGP
 from botorch.models.transforms.outcome import ChainedOutcomeTransform, Standardize
 from botorch.optim.fit import fit_gpytorch_mll_scipy, fit_gpytorch_mll_torch
+from botorch.posteriors import GPyTorchPosterior, Posterior
 from gpytorch.constraints import GreaterThan
+from gpytorch.distributions import MultivariateNormal
 from gpytorch.kernels import MaternKernel, ScaleKernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
@@ -26,6 +28,8 @@ HYPERPARAMETER_ROWS = 500
 SMALLEST_LENGTHSCALE = 2.5e-2
 SMALLEST_NOISE = 1e-4
 NUMERICAL_NOISE = 2e-6
+SMALLEST_SPREAD = 1e-30
+"""Values are scaled to unit spread, down to this: some units make all values tiny."""
 
 
 def exact_gp(inputs: Tensor, values: Tensor, variances: Tensor, log_offset: float | None) -> SingleTaskGP:
@@ -36,7 +40,7 @@ def exact_gp(inputs: Tensor, values: Tensor, variances: Tensor, log_offset: floa
     a descriptor of the unrelaxed structure never fixes the value. `log_offset`: model log(value + offset).
     """
     logarithm = {} if log_offset is None else {"log": ShiftedLog(log_offset)}
-    chain = ChainedOutcomeTransform(**logarithm, standardize=Standardize(1))
+    chain = ChainedOutcomeTransform(**logarithm, standardize=Standardize(1, min_stdv=SMALLEST_SPREAD))
     _, noise = chain(values[:, None], variances[:, None])
     likelihood = FixedNoiseGaussianLikelihood(
         noise[:, 0].clamp_min(NUMERICAL_NOISE),
@@ -57,7 +61,7 @@ def label_gp(inputs: Tensor, labels: Tensor, variance: float) -> SingleTaskGP:
     """An unfitted GP on labels [n] with the same known noise variance each, in the labels' own scale."""
     noise = torch.full_like(labels, variance)[:, None]
     kernel = matern(inputs.shape[-1])
-    return SingleTaskGP(inputs, labels[:, None], noise, covar_module=kernel, outcome_transform=None)
+    return SingleTaskGP(inputs, labels[:, None], noise, covar_module=kernel, outcome_transform=Standardize(1))
 
 
 def matern(dimension: int) -> ScaleKernel:
@@ -104,11 +108,21 @@ def check_finite(model: SingleTaskGP) -> None:
         raise ValueError("its predictions are not finite")
 
 
+def noisy_posterior(model: SingleTaskGP, inputs: Tensor) -> Posterior:
+    """The posterior of a measurement at inputs [n, k]: of the function, with the inferred noise added."""
+    model.eval()
+    latent = model(inputs)
+    covariance = latent.lazy_covariance_matrix.add_diagonal(model.likelihood.second_noise)
+    measured = GPyTorchPosterior(MultivariateNormal(latent.mean, covariance))
+    return model.outcome_transform.untransform_posterior(measured)
+
+
 def as_constant(model: SingleTaskGP) -> SingleTaskGP:
     """The model with a lengthscale so short that it predicts the mean and the spread of its values."""
     model.covar_module.base_kernel.lengthscale = SMALLEST_LENGTHSCALE
     model.covar_module.outputscale = 1.0
-    model.likelihood.second_noise = 1.0
+    if model.likelihood.second_noise_covar is not None:
+        model.likelihood.second_noise = 1.0
     model.eval()
     return model
 

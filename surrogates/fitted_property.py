@@ -12,11 +12,14 @@ from torch import Tensor
 from materials.base import Bound
 from materials.properties import Property
 from surrogates.base import FitReport
-from surrogates.exact_gp import exact_gp, fit_first_that_holds
+from surrogates.exact_gp import exact_gp, fit_first_that_holds, noisy_posterior
 from surrogates.training_rows import TrainingRows
 
 HYPERPARAMETER_ROWS = 500
 """Hyperparameters are fitted on at most so many rows; predictions use all of them."""
+
+
+CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,21 @@ class FittedProperty:
     data: PropertyData
     model: SingleTaskGP
     report: FitReport
+
+    def moments(self, inputs: Tensor) -> tuple[list[float], list[float]]:
+        """Means and standard deviations of what would be measured at inputs [n, k], in the property's unit.
+
+        The inferred noise is part of them: it is also what the descriptors do not tell about a material.
+        """
+        means: list[float] = []
+        stds: list[float] = []
+        # In chunks, because a posterior carries the covariance of all its points.
+        for part in torch.split(inputs, CHUNK):
+            with torch.no_grad():
+                posterior = noisy_posterior(self.model, part)
+            means += posterior.mean[:, 0].tolist()
+            stds += posterior.variance[:, 0].clamp_min(0.0).sqrt().tolist()
+        return means, stds
 
 
 def fit_property(wanted: Property, rows: TrainingRows, inputs: Tensor, seed: int) -> FittedProperty | None:

@@ -98,16 +98,12 @@ class GaussianProcessSurrogate(Surrogate):
         return self.feasible.probability(self._within_reach(candidates))
 
     def predict(self, candidates: Sequence[Candidate]) -> list[tuple[Prediction, ...]]:
-        import torch
-
         if not self.fitted or not candidates:
             return [() for _ in candidates]
         inputs = self._within_reach(candidates)
-        columns: list[list[Prediction]] = []
+        columns = []
         for one in self.fitted:
-            with torch.no_grad():
-                posterior = one.model.posterior(inputs)
-            means, stds = posterior.mean[:, 0].tolist(), posterior.variance[:, 0].sqrt().tolist()
+            means, stds = one.moments(inputs)
             columns.append([Prediction(one.data.property, m, s) for m, s in zip(means, stds, strict=True)])
         return list(zip(*columns, strict=True))
 

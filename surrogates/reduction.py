@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-LARGEST_DIMENSION = 32
+LARGEST_DIMENSION = 64
 """Principal components kept at most; see docs/surrogates.md for the measurement."""
 SMALLEST_SPREAD = 1e-6
 """A column that varies less than this, relative to its size, is constant up to rounding in float32."""
@@ -18,15 +18,17 @@ SMALLEST_SPREAD = 1e-6
 
 @dataclass(frozen=True)
 class Reduction:
-    """Standardises columns, projects on principal components, and divides by one common spread.
+    """Standardised columns, projected on principal components, and beside them how far a row lies off these.
 
-    One spread for all components keeps distances as they are in the standardised descriptors: minor
-    components stay minor. mean, scale: [d]; components: [k, d].
+    The distance of any row to one inside the components stays what it was among the standardised columns, so
+    a model knows when a candidate is unlike all it has learned from in ways that a few rows cannot span. All is
+    divided by one common spread. mean, scale: [d]; components: [k, d], orthonormal.
     """
 
     mean: Floats
     scale: Floats
     components: Floats
+    spread: float
 
     @classmethod
     def fit(cls, features: Floats) -> Reduction:
@@ -43,17 +45,30 @@ class Reduction:
         largest = np.abs(directions[:kept]).argmax(axis=1)
         signs = np.sign(directions[np.arange(kept), largest])
         common = float(np.sqrt(np.sum(singular[:kept] ** 2) / (len(rows) * kept))) or 1.0
-        return cls(mean, scale, directions[:kept] * signs[:, None] / common)
+        return cls(mean, scale, directions[:kept] * signs[:, None], common)
 
     @property
     def dimension(self) -> int:
-        """The number k of inputs it gives."""
-        return len(self.components)
+        """The number of inputs it gives: the components and the distance off them."""
+        return len(self.components) + 1
 
     def apply(self, features: Floats) -> Floats:
-        """Reduced rows [n, k]; a row of NaN stays one."""
-        return np.asarray(((features - self.mean) / self.scale) @ self.components.T)
+        """Reduced rows [n, dimension]; a row of NaN stays one."""
+        standard = (features - self.mean) / self.scale
+        along = standard @ self.components.T
+        off = np.linalg.norm(standard - along @ self.components, axis=1, keepdims=True)
+        return np.asarray(np.concatenate([along, off], axis=1) / self.spread)
 
     def arrays(self) -> Mapping[str, Floats]:
-        """Everything needed to make it again with `Reduction(**arrays)`."""
-        return {"mean": self.mean, "scale": self.scale, "components": self.components}
+        """Everything needed to make it again with `from_arrays`."""
+        return {
+            "mean": self.mean,
+            "scale": self.scale,
+            "components": self.components,
+            "spread": np.array(self.spread),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Floats]) -> Reduction:
+        """The inverse of `arrays`."""
+        return cls(arrays["mean"], arrays["scale"], arrays["components"], float(arrays["spread"]))

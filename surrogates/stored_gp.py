@@ -70,7 +70,7 @@ def load(folder: Path, features: FeatureSource) -> GaussianProcessSurrogate:
     surrogate = GaussianProcessSurrogate(description["wanted"], features)
     reduction = _under(tensors, "reduction/")
     if reduction:
-        surrogate.reduction = Reduction(**{name: t.numpy() for name, t in reduction.items()})
+        surrogate.reduction = Reduction.from_arrays({name: t.numpy() for name, t in reduction.items()})
     with reproducible(seed=0):
         for i, entry in enumerate(description["properties"]):
             surrogate.fitted.append(_fitted(_under(tensors, f"property/{i}/"), entry))
