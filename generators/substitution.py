@@ -51,7 +51,7 @@ class SubstitutionSettings(GeneratorSettings):
         from generators.templates import aflow_templates, template_from
         from materials.reading import stream_materials
 
-        templates = list(aflow_templates(space.number_of_atoms[1])) if self.prototypes else []
+        templates = [*aflow_templates(space.number_of_atoms[1])] if self.prototypes else []
         for path in self.structures:
             templates += [
                 template_from(entry.name, entry.material.structure)

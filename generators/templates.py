@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -106,13 +106,21 @@ def _bonded(structure: pmg.Structure, members: tuple[tuple[int, ...], ...]) -> n
     return bonded
 
 
-def aflow_templates(most_atoms: int) -> Iterator[Template]:
-    """The prototypes with at most `most_atoms` atoms in the primitive cell, in the library's order."""
-    for entry in _aflow_entries():
-        structure = pmg.Structure.from_dict({key: entry["snl"][key] for key in ("lattice", "sites")})
-        if len(structure) <= most_atoms:
-            name = f"{entry['tags']['aflow']} ({structure.composition.reduced_formula})"
-            yield template_from(name, structure)
+@cache
+def aflow_templates(most_atoms: int) -> tuple[Template, ...]:
+    """The prototypes with at most `most_atoms` atoms (their cells are primitive), in the library's order."""
+    entries = [
+        (
+            entry["tags"]["aflow"],
+            pmg.Structure.from_dict({key: entry["snl"][key] for key in ("lattice", "sites")}),
+        )
+        for entry in _aflow_entries()
+    ]
+    return tuple(
+        template_from(f"{label} ({structure.composition.reduced_formula})", structure)
+        for label, structure in entries
+        if len(structure) <= most_atoms
+    )
 
 
 def _aflow_entries() -> list[dict[str, dict[str, str]]]:
