@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from loop.database.rows import EvaluationRow, RoundRow
 from loop.database.view import View
@@ -35,14 +36,22 @@ class CampaignView:
         objectives = [o.property for o in self.archive.objectives]
         return tuple(dict.fromkeys(objectives + [c.property for c in self.archive.constraints]))
 
+    @cached_property
+    def _phases(self) -> dict[str, str | None]:
+        """Candidate id -> the reference phase its relaxed structure is, None where it is none of them."""
+        judged = (e for e in self.evaluations if "rediscovered" in e.provenance)
+        return {e.candidate_id: e.provenance["rediscovered"] for e in judged}
+
     def novelty(self, record: Record) -> str:
         """`known before`, `duplicate of ...`, `rediscovered ...`, `new`, or `not judged`."""
         if record.known_before:
             return "known before"
         if record.duplicate_of is not None:
             return f"duplicate of {record.duplicate_of}"
-        judged = [e for e in self.evaluations if e.candidate_id == record.id and "novelty" in e.provenance]
-        return str(judged[-1].provenance["novelty"]) if judged else "not judged"
+        if record.id not in self._phases:
+            return "not judged"
+        phase = self._phases[record.id]
+        return "new" if phase is None else f"rediscovered {phase}"
 
     def status(self, record: Record) -> str:
         """How the record's line stands, in a few words."""
