@@ -43,17 +43,19 @@ class IdentityIndex:
         """Remembers `material` under an id; one id may name several (as proposed, as relaxed)."""
         self._first.setdefault(_exact_key(material), material_id)
         if isinstance(material, Crystal):
-            self._crystals[_element_formula(material)].append(_Known(material_id, material.structure))
+            structure = _rounded(material.structure)
+            self._crystals[_element_formula(structure)].append(_Known(material_id, structure))
 
     def find(self, material: Material) -> str | None:
         """The id of an exact copy, else of the first added material that is the same, else None."""
         exact = self._first.get(_exact_key(material))
         if exact is not None or not isinstance(material, Crystal):
             return exact
-        known = self._crystals.get(_element_formula(material))
+        structure = _rounded(material.structure)
+        known = self._crystals.get(_element_formula(structure))
         if not known:
             return None
-        cell = ReducedCell.of(material.structure)
+        cell = ReducedCell.of(structure)
         return next((other.id for other in known if _same(other.cell, cell)), None)
 
 
@@ -71,8 +73,16 @@ def _same(first: ReducedCell, second: ReducedCell) -> bool:
     )
 
 
-def _element_formula(crystal: Crystal) -> str:
-    return str(crystal.structure.composition.element_composition.reduced_formula)
+def _rounded(structure: pmg.Structure) -> pmg.Structure:
+    """Partial occupancies to three digits, as files write them; an ordered structure as it is."""
+    if structure.is_ordered:
+        return structure
+    species = [{str(k): round(v, 3) for k, v in site.species.items()} for site in structure]
+    return pmg.Structure(structure.lattice, species, structure.frac_coords)
+
+
+def _element_formula(structure: pmg.Structure) -> str:
+    return str(structure.composition.element_composition.reduced_formula)
 
 
 def _exact_key(material: Material) -> str:
