@@ -24,19 +24,19 @@ def fingerprint(structure: pmg.Structure) -> Fingerprint:
     Lengths in angstrom: distances up to CUTOFF in steps of BIN, Gaussian smearing SMEARING. The weight of a pair is
     N_a N_b over its sum, so that the dot product of two fingerprints is the weighted one of the paper.
     """
-    first, second, _, distances = structure.get_neighbor_list(CUTOFF)
+    first, second, _, lengths = structure.get_neighbor_list(CUTOFF + 4 * SMEARING)
     symbols = np.array([site.specie.symbol for site in structure])
     elements, counts = np.unique(symbols, return_counts=True)
-    edges = np.arange(0.0, CUTOFF + BIN / 2, BIN)
-    shells = 4 * np.pi * (edges[:-1] + BIN / 2) ** 2 * BIN
-    kernel = np.exp(-0.5 * (np.arange(-3 * SMEARING, 3 * SMEARING + BIN / 2, BIN) / SMEARING) ** 2)
+    centres = np.arange(BIN / 2, CUTOFF, BIN)
     found: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
     for i, a in enumerate(elements):
         for j, b in enumerate(elements[: i + 1]):
-            pairs = (symbols[first] == a) & (symbols[second] == b)
-            histogram = np.histogram(distances[pairs], edges)[0]
-            expected = counts[i] * counts[j] / structure.volume * shells
-            smeared = np.convolve(histogram / expected, kernel / kernel.sum(), mode="same") - 1.0
+            own = lengths[(symbols[first] == a) & (symbols[second] == b)]
+            peaks = np.exp(-0.5 * ((centres[:, None] - own) / SMEARING) ** 2) / (
+                np.sqrt(2 * np.pi) * SMEARING
+            )
+            density = counts[i] * counts[j] / structure.volume
+            smeared = (peaks / (4 * np.pi * own**2 * density)).sum(axis=1) - 1.0
             found[str(a), str(b)] = smeared * np.sqrt(counts[i] * counts[j]) / len(structure)
     return found
 
