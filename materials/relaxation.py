@@ -102,7 +102,7 @@ def relax(
             failure = error
             spent += run.steps
             # An input that is already broken does not get better with another optimiser.
-            if run.steps == 0:
+            if not run.started:
                 break
             continue
         return run.result(name, converged, spent + run.steps)
@@ -118,11 +118,12 @@ class _Run:
 
         self.label = structure.composition.reduced_formula
         self.steps = 0
+        self.started = False
         self.cell = cell
         self.atoms: Atoms = to_atoms(structure)
         self.atoms.calc = calculator
         self.start_volume = float(self.atoms.get_volume())
-        self.start_energy = self._energy_per_atom()
+        self.start_energy = float("nan")
         if keep_symmetry:
             from ase.constraints import FixSymmetry
 
@@ -132,17 +133,18 @@ class _Run:
         """True when converged within the steps; raises RelaxationError at the first sign of going astray."""
         from ase.filters import FrechetCellFilter
 
-        self._watch()
-        target = FrechetCellFilter(self.atoms) if self.cell else self.atoms
-        dynamics = optimizer(target, logfile=None)
         converged = False
         try:
+            self.start_energy = self._energy_per_atom()
+            self._watch()
+            self.started = True
+            target = FrechetCellFilter(self.atoms) if self.cell else self.atoms
+            dynamics = optimizer(target, logfile=None)
             for state in dynamics.irun(fmax=fmax, steps=steps):
                 converged, self.steps = bool(state), dynamics.nsteps
                 self._watch()
         except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
             # FixSymmetry refuses large cell steps, and a matrix logarithm fails on an inverted cell.
-            self.steps = max(self.steps, 1)
             raise RelaxationExploded(
                 f"{self.label}: {type(error).__name__} after {self.steps} steps: {error}"
             ) from error

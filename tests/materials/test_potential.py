@@ -28,8 +28,12 @@ def potential() -> Potential:
 @pytest.fixture(scope="module")
 def structures() -> list[Structure]:
     """An insulator, a distorted low-symmetry cell, a metal and a crystal so wide that no atom has a neighbour."""
-    magnesia = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    sulfide = Structure(Lattice.from_parameters(4.1, 5.0, 4.6, 82, 95, 101), ["Li", "S"], [[0.1, 0, 0], [0.6, 0.5, 0.4]])
+    magnesia = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    sulfide = Structure(
+        Lattice.from_parameters(4.1, 5.0, 4.6, 82, 95, 101), ["Li", "S"], [[0.1, 0, 0], [0.6, 0.5, 0.4]]
+    )
     lithium = Structure(Lattice.cubic(3.4), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     isolated = Structure(Lattice.cubic(7.0), ["Li"], [[0, 0, 0]])
     return [magnesia, sulfide, lithium, isolated]
@@ -49,12 +53,16 @@ def test_energies_forces_and_stress_are_those_of_sevennets_own_calculator(
         ours, theirs = to_atoms(structure), to_atoms(structure)
         ours.calc, theirs.calc = potential.calculator(), original
         assert energy == pytest.approx(theirs.get_potential_energy() / len(theirs), abs=1e-5)
-        assert ours.get_potential_energy() == pytest.approx(theirs.get_potential_energy(), abs=1e-5 * len(theirs))
+        assert ours.get_potential_energy() == pytest.approx(
+            theirs.get_potential_energy(), abs=1e-5 * len(theirs)
+        )
         np.testing.assert_allclose(ours.get_forces(), theirs.get_forces(), atol=2e-5)
         np.testing.assert_allclose(ours.get_stress(), theirs.get_stress(), atol=2e-6)
 
 
-def test_forces_are_the_gradient_of_the_batched_energy(potential: Potential, structures: list[Structure]) -> None:
+def test_forces_are_the_gradient_of_the_batched_energy(
+    potential: Potential, structures: list[Structure]
+) -> None:
     """Independent of SevenNet's own calculator: finite differences of `evaluate` against the calculator's force."""
     atoms = to_atoms(structures[1])
     atoms.calc = potential.calculator()
@@ -124,7 +132,7 @@ def test_partial_occupancies_are_refused(potential: Potential) -> None:
 def test_a_multi_fidelity_model_takes_the_materials_projects_pbe() -> None:
     assert load_potential("7net-mf-0", device="cpu").version.endswith(":PBE")
     assert load_potential("7net-mf-0:R2SCAN", device="cpu").version.endswith(":R2SCAN")
-    with pytest.raises(ValueError, match="unknown modal 'HSE'.*PBE"):
+    with pytest.raises(ValueError, match=r"unknown modal 'HSE'.*PBE"):
         load_potential("7net-mf-0:HSE", device="cpu")
     with pytest.raises(ValueError, match="no modals"):
         load_potential("7net-0:PBE", device="cpu")
@@ -146,11 +154,14 @@ def test_a_checkpoint_file_needs_its_hash(tmp_path: Path) -> None:
     assert len(digest) == 64
     with pytest.raises(UntrustedPotentialError, match="is not the given"):
         load_potential(str(path), "0" * 64, device="cpu")
-    assert load_potential(str(path), digest, device="cpu").elements == load_potential("7net-0", device="cpu").elements
+    assert (
+        load_potential(str(path), digest, device="cpu").elements
+        == load_potential("7net-0", device="cpu").elements
+    )
 
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:
-    with pytest.raises(FileNotFoundError, match="7net-0.*7net-l3i5"):
+    with pytest.raises(FileNotFoundError, match=r"7net-0.*7net-l3i5"):
         load_potential("8net-0")
 
 
