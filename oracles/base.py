@@ -100,7 +100,7 @@ class OracleSettings(Settings):
 
     @property
     def energy_source(self) -> str | None:
-        """The version of the model behind its `energy_per_atom`, which is uncorrected; None if it has none."""
+        """The version of the model behind its uncorrected `energy_per_atom`; None where it gives none."""
         return None
 
     def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:

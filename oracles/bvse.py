@@ -44,20 +44,23 @@ GRID_ERROR = 0.02  # eV
 class BondValenceSettings(OracleSettings):
     """Percolation barriers by bond-valence site energies, and a conductivity estimated from them.
 
-    `dimensions`: the network must reach to infinity along so many independent directions. `ceiling` (eV): a
-    material that percolates only above it gets the ceiling as a lower bound. `resolution`: grid spacing in
-    angstrom. `temperature` in K. `calibration`: a file written by `oracles.calibration.write_calibration`;
-    without one the shipped calibration holds, which knows lithium only, so other ions get barriers and no
+    The shipped calibration knows lithium only, so without one of their own other ions get barriers and no
     conductivity.
     """
 
     kind: Literal["bvse"] = "bvse"
     mobile_ion: str = "Li"
+    """The element that moves."""
     dimensions: Literal[1, 2, 3] = 3
+    """Independent directions in which its network must reach to infinity."""
     temperature: float = Field(default=300.0, gt=0)
+    """Temperature of the conductivity, K."""
     resolution: float = Field(default=0.2, ge=0.1, le=0.5)
+    """Grid spacing, angstrom."""
     ceiling: float = Field(default=3.0, ge=0.5, le=10.0)
+    """A material that percolates only above it gets it as a lower bound of the barrier, eV."""
     calibration: InputPath | None = None
+    """A file written by `oracles.calibration.write_calibration`; by default the shipped one."""
     typical_seconds: ClassVar[float] = 3.0
 
     @field_validator("mobile_ion")

@@ -25,14 +25,22 @@ WIDEST_GAP = (
 
 def why_unphysical(structure: pmg.Structure) -> str | None:
     """The first reason to distrust an ordered, relaxed structure; None where there is none."""
-    volume = float(structure.volume) / len(structure)
-    if not VOLUME_PER_ATOM[0] <= volume <= VOLUME_PER_ATOM[1]:
-        low, high = VOLUME_PER_ATOM
-        return f"{volume:.2f} cubic angstrom per atom (known phases lie within {low:g} and {high:g})"
+    reason = why_wrong_volume(structure)
+    if reason is not None:
+        return reason
     first, second, images, distances = structure.get_neighbor_list(WIDEST_GAP)
     return _short_contact(structure, first, second, distances) or _falls_apart(
         structure, first, second, images
     )
+
+
+def why_wrong_volume(structure: pmg.Structure) -> str | None:
+    """Says so where no solid has this volume per atom."""
+    volume = float(structure.volume) / len(structure)
+    low, high = VOLUME_PER_ATOM
+    if low <= volume <= high:
+        return None
+    return f"{volume:.3g} cubic angstrom per atom (known phases lie within {low:g} and {high:g})"
 
 
 def _short_contact(

@@ -13,7 +13,7 @@ from materials.potential import SHIPPED, UnsupportedElementError, load_potential
 from materials.properties import property_named
 from materials.relaxation import NonFiniteEnergy, Relaxation, RelaxationExploded, relax
 from oracles.base import OracleSettings, Resources
-from oracles.guards import why_unphysical
+from oracles.guards import why_unphysical, why_wrong_volume
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
 # Coarser than a relaxation's noise; the Materials Project labels its structures so.
@@ -91,6 +91,9 @@ class RelaxOracle(OneByOneOracle):
             message = "only a crystal without partial occupancies can be relaxed; order it first"
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
         start = request.material.structure
+        reason = why_wrong_volume(start)
+        if reason is not None:
+            raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {reason}")
         relaxation = self._relax(start)
         provenance = self._provenance(start, relaxation)
         _check(request.material.formula, relaxation, self._settings, provenance)
@@ -144,8 +147,8 @@ def _check(formula: str, relaxation: Relaxation, settings: RelaxSettings, proven
     """Raises RejectedError for a relaxation whose energy is not to be trusted."""
     if not relaxation.converged:
         message = (
-            f"{formula}: not converged to fmax {settings.fmax:g} after {settings.steps} steps of "
-            f"{relaxation.optimizer} ({relaxation.max_force:.3f} eV/angstrom left); raise steps or fmax"
+            f"{formula}: forces on atoms and cell above fmax {settings.fmax:g} after {settings.steps} steps of "
+            f"{relaxation.optimizer}; raise steps or fmax"
         )
         raise RejectedError(FailureKind.NOT_CONVERGED, message, provenance)
     reason = why_unphysical(relaxation.structure)

@@ -28,8 +28,8 @@ class TableSettings(OracleSettings):
 
     `id` is a candidate's id or the name of the row or file it was read from; rows without a match by id are
     looked up by reduced formula. A property's column is named as the property, with or without its unit:
-    `band_gap` or `band_gap (eV)`. `noise` (standard deviation, in the property's unit) and failures are drawn
-    from `seed` and the request's key, so the same question always has the same answer.
+    `band_gap` or `band_gap (eV)`. Noise and failures are drawn from the seed and the request's key, so the same
+    question always has the same answer.
     """
 
     # `measures` and `fidelity` are what the base declares as properties, so the fields need names of their
@@ -40,14 +40,21 @@ class TableSettings(OracleSettings):
 
     kind: Literal["table"] = "table"
     file: InputPath
+    """CSV with a column `id`, `formula` or both, and one column for each property."""
     properties: tuple[Annotated[str, AfterValidator(_registered)], ...] = Field(
         alias="measures", min_length=1
     )
+    """The properties to look up."""
     level: str = Field(default="experiment", alias="fidelity")
-    delay: float = Field(default=0.0, ge=0, description="seconds each answer takes")
+    """The fidelity of the answers."""
+    delay: float = Field(default=0.0, ge=0)
+    """Seconds each answer takes."""
     noise: float = Field(default=0.0, ge=0)
+    """Standard deviation of noise added to each answer, in the property's unit."""
     failure_rate: float = Field(default=0.0, ge=0, le=1)
+    """Share of questions that fail."""
     seed: int = 0
+    """Decides noise and failures."""
 
     @model_validator(mode="after")
     def _known_fidelity(self) -> TableSettings:
