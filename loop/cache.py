@@ -28,6 +28,7 @@ class EvaluationCache:
         self._path = path
         with told_plainly(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._journal = journal_mode(path)
         with self._transaction() as connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS outcomes (key TEXT PRIMARY KEY, outcome TEXT NOT NULL)"
@@ -54,5 +55,5 @@ class EvaluationCache:
             closing(sqlite3.connect(self._path, timeout=PATIENCE)) as connection,
             connection,
         ):
-            connection.execute(f"PRAGMA journal_mode={journal_mode(self._path)}")
+            connection.execute(f"PRAGMA journal_mode={self._journal}")
             yield connection

@@ -113,7 +113,8 @@ class AnswerStore(View):
         return row
 
     def _evaluation(self, session: Session, key: str) -> Evaluation:
-        row = session.get(Evaluation, (self._campaign_id, key))
+        """The row, and on PostgreSQL the right to change it: two answers to one key take turns."""
+        row = session.get(Evaluation, (self._campaign_id, key), with_for_update=True)
         if row is None:
             raise StateError(f"{told(self.url)}: no evaluation {key}; plan it first")
         return row

@@ -19,7 +19,8 @@ REMEDIES = {
     "disk i/o error": f"the disk refused to write (full, over quota or faulty); {KEPT}. "
     "Mend the disk and run the same command again",
     "database is locked": "another program has been writing to it for too long; close that program",
-    "readonly database": "it may not be written; check the rights of the file and of its folder",
+    "readonly database": "it may not be written; check the rights of the file and of its folder. "
+    "After a crash on a network file system, running the campaign again puts it right",
     "unable to open database file": "it cannot be opened; check that the folder exists, and its rights",
     "file is not a database": "it is not an SQLite database; name another file",
     "malformed": "it is damaged; restore a copy, or recover what is left with `sqlite3 FILE .recover`",

@@ -5,7 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 NETWORK = (
-    *("nfs", "cifs", "smb", "afs", "9p", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "panfs", "pvfs"),
+    *(
+        "nfs",
+        "cifs",
+        "smb",
+        "afs",
+        "afpfs",
+        "9p",
+        "ceph",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "glusterfs",
+        "panfs",
+        "pvfs",
+    ),
     *("orangefs", "wekafs", "ocfs", "gfs", "davfs", "webdav", "fuse.", "virtiofs", "vboxsf", "prl_fs"),
 )
 """Beginnings of the names of file systems that several machines may share."""

@@ -13,14 +13,7 @@ from sqlalchemy.orm import Session
 from loop.database.answers import AnswerStore
 from loop.database.connection import database_url, open_database, open_for_viewing, told
 from loop.database.errors import StateError, told_plainly
-from loop.database.rows import (
-    Duplicate,
-    EvaluationRow,
-    EvaluationStatus,
-    ModelEntry,
-    PlannedEvaluation,
-    RoundRow,
-)
+from loop.database.rows import Duplicate, PlannedEvaluation
 from loop.database.tables import (
     Campaign,
     CandidateRow,
@@ -43,18 +36,6 @@ from loop.database.writing import (
     touch,
 )
 from materials.base import Candidate, Measurement, Prediction, Selection
-
-__all__ = [
-    "Duplicate",
-    "EvaluationRow",
-    "EvaluationStatus",
-    "ModelEntry",
-    "PlannedEvaluation",
-    "RoundRow",
-    "StateError",
-    "Store",
-    "View",
-]
 
 
 class Store(AnswerStore):

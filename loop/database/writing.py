@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from loop.database.errors import StateError
 from loop.database.records import measurement_of
 from loop.database.rows import EvaluationStatus, PlannedEvaluation
 from loop.database.tables import (
@@ -135,13 +134,7 @@ def add_measurements(
     measurements: Sequence[Measurement],
     evaluation_key: str | None,
 ) -> None:
-    """Adds measurements in their order. Raises StateError for a number that is not finite."""
-    for m in measurements:
-        if not math.isfinite(m.value) or not math.isfinite(m.std or 0.0):
-            raise StateError(
-                f"candidate {candidate_id}: {m.oracle} gave {m.property} = {m.value} +- {m.std}; "
-                "what is not a finite number has to come as a failure of kind not_finite"
-            )
+    """Adds measurements in their order."""
     place = {"campaign_id": campaign_id, "candidate_id": candidate_id, "evaluation_key": evaluation_key}
     add_rows(session, MeasurementRow, [m.to_dict() | place for m in measurements])
 

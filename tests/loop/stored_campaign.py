@@ -6,7 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loop.database.store import PlannedEvaluation, Store
+from loop.database.rows import PlannedEvaluation
+from loop.database.store import Store
 from materials.base import (
     Candidate,
     Composition,

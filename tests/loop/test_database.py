@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +30,10 @@ from stored_campaign import (
 )
 
 from loop.database import connection
-from loop.database.store import Duplicate, EvaluationStatus, StateError, Store, View
+from loop.database.errors import StateError
+from loop.database.rows import Duplicate, EvaluationStatus
+from loop.database.store import Store
+from loop.database.view import View
 from materials.archive import Progress, Record
 from materials.base import (
     Bound,
@@ -315,13 +320,6 @@ def test_crystals_and_recipes_come_back_exactly(store: Store) -> None:
     assert kept.candidate.id == kept.id == given.id
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_number_that_is_not_finite_is_refused_with_its_place(decided: Store, value: float) -> None:
-    with pytest.raises(StateError, match=f"{A.id}.*band_gap = {value}.*not_finite"):
-        decided.record_outcome(done(A.id, 0, value), 1)
-    assert decided.evaluations(candidate_id=A.id)[0].status == "planned"
-
-
 def test_a_message_with_any_character_is_kept_readable(decided: Store) -> None:
     failure = Failure(FailureKind.ERROR, "zero \0, lone \ud800, ångström")
     decided.record_outcome(Outcome(key(A.id, 0), A.id, "relax", Status.FAILED, failure=failure), 1)
@@ -357,6 +355,30 @@ def test_a_viewer_sees_each_change_and_cannot_write(place: str, decided: Store) 
         assert list(viewer.archive(GOALS, (), LINE)) == [A.id, B.id, C.id]
         assert viewer.dump() == decided.dump()
         assert not hasattr(viewer, "record_outcome")
+
+
+def test_a_viewer_looking_all_the_time_sees_whole_steps_and_disturbs_nobody(place: str, store: Store) -> None:
+    running = threading.Event()
+
+    def look() -> int:
+        looks = 0
+        with Store.view(place) as viewer:
+            while not running.is_set():
+                asked = {row.candidate_id for row in viewer.evaluations()}
+                picked = {s.candidate.id for row in viewer.rounds() for s in viewer.selections(row.number)}
+                assert asked <= picked
+                archive = viewer.archive(GOALS, (), LINE)
+                assert set(archive) >= picked
+                assert all(r.measurements or r.progress is not Progress.EVALUATED for r in archive.evaluated)
+                looks += 1
+            assert viewer.dump() == store.dump()
+        return looks
+
+    with ThreadPoolExecutor(1) as thread:
+        looking = thread.submit(look)
+        run_campaign(store, 2)
+        running.set()
+        assert looking.result() > 1
 
 
 def test_the_archive_of_a_longer_line_is_read_anew(decided: Store) -> None:

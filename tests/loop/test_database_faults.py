@@ -18,7 +18,8 @@ from pymatgen.core import Lattice, Structure
 from sqlalchemy import Engine, event
 from stored_campaign import GOALS, LINE, candidate, decision, done, gap, run_campaign
 
-from loop.database.store import StateError, Store
+from loop.database.errors import StateError
+from loop.database.store import Store
 from materials.base import Candidate, Crystal, Origin
 
 ROUNDS = 2
@@ -97,7 +98,7 @@ def test_a_driver_killed_again_and_again_gets_there(memory_folder: Path) -> None
     path, draw, kills = memory_folder / "killed.db", random.Random(1), 0
     while os.WIFSIGNALED(in_child(partial(run_until_statement, path, draw.randint(250, 500)))):
         kills += 1
-        with Store.open(path, "test", create=True) as store:
+        with Store.view(path) as store:
             for row in store.evaluations():
                 assert (store.outcome(row.key) is not None) is (row.status in ("done", "failed"))
     assert kills > 2

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from stored_campaign import GOALS, LINE, candidate, decision, failed, gap, key, planned
 
-from loop.database.store import EvaluationStatus, Store
+from loop.database.rows import EvaluationStatus
+from loop.database.store import Store
 from materials.archive import Progress
 from materials.base import Candidate, Composition, Measurement, Outcome, Status, Ticket
 

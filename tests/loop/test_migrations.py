@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from stored_campaign import run_campaign
 
 from loop.database.connection import alembic_config, database_url, open_database
-from loop.database.store import StateError, Store
+from loop.database.errors import StateError
+from loop.database.store import Store
 from loop.database.tables import Table
 from loop.migrations import VERSION_TABLE, revisions
 
