@@ -86,10 +86,11 @@ def best_of_predictions(
 
 
 class GreedySettings(AcquisitionSettings):
-    """Picks by predicted means; `per_formula` limits how many of a batch share a reduced formula."""
+    """Picks by predicted means."""
 
     kind: Literal["greedy"] = "greedy"
     per_formula: PositiveInt | None = None
+    """Most candidates of one reduced formula in a batch; null for no limit."""
 
     def build(self) -> Greedy:
         return Greedy(self.per_formula)

@@ -97,10 +97,11 @@ def _expected_gains(
 
 
 class NoisyExpectedImprovementSettings(AcquisitionSettings):
-    """Picks by expected improvement; `per_formula` limits how many of a batch share a reduced formula."""
+    """Picks by expected improvement of the objectives."""
 
     kind: Literal["noisy_expected_improvement"] = "noisy_expected_improvement"
     per_formula: PositiveInt | None = 2
+    """Most candidates of one reduced formula in a batch; null for no limit."""
 
     def build(self) -> NoisyExpectedImprovement:
         return NoisyExpectedImprovement(self.per_formula)

@@ -37,6 +37,7 @@ class GeneratorSettings(Settings):
 
     kind: str
     share: float = Field(default=1.0, gt=0)
+    """Its part of the pool, relative to the other generators; shares then follow success."""
     material_kinds: ClassVar[tuple[str, ...]] = ("crystal",)
 
     def build(self, space: Space) -> Generator:

@@ -23,14 +23,13 @@ logger = logging.getLogger(__name__)
 
 
 class FilesSettings(GeneratorSettings):
-    """Where the candidates are: a folder of CIFs, .cif, .extxyz, or .csv with a column `cif` or `formula`.
-
-    order: `random` draws every entry with equal probability; `given` keeps the order of the file (by path in folders).
-    """
+    """Candidates of the user's own."""
 
     kind: Literal["files"] = KIND
     path: InputPath
+    """A folder of CIFs, .cif, .extxyz, or .csv with a column `cif` or `formula`."""
     order: Literal["random", "given"] = "random"
+    """Draw every entry with equal probability, or keep the order of the file (by path in folders)."""
     material_kinds: ClassVar[tuple[str, ...]] = ("crystal", "composition")
 
     def build(self, space: Space) -> Files:

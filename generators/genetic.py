@@ -26,10 +26,11 @@ OPERATORS: Final = {"heredity": 0.4, "transmutation": 0.3, "permutation": 0.15, 
 
 
 class GeneticSettings(GeneratorSettings):
-    """Children of the `parents` best crystals of the campaign, one from each niche."""
+    """Children of the best crystals of the campaign."""
 
     kind: Literal["genetic"] = KIND
     parents: int = Field(default=20, ge=1)
+    """How many of the best, one from each niche, have children."""
 
     def build(self, space: Space) -> Genetic:
         return Genetic(space, self.parents)

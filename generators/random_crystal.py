@@ -30,15 +30,13 @@ IONIC_FACTOR = 0.7
 
 
 class RandomSettings(GeneratorSettings):
-    """Random crystals from pyxtal.
-
-    attempts: space groups tried for one composition. seconds: processor time after which one composition is given
-    up as a hang of pyxtal; it never decides a result otherwise.
-    """
+    """Random crystals with symmetry, from pyxtal."""
 
     kind: Literal["random"] = KIND
     attempts: int = Field(default=20, gt=0)
+    """Space groups tried for one composition."""
     seconds: float = Field(default=120.0, gt=0)
+    """Processor seconds after which a composition is given up as a hang of pyxtal; it decides nothing else."""
 
     def build(self, space: Space) -> RandomCrystals:
         return RandomCrystals(space, self.attempts, self.seconds)

@@ -30,15 +30,15 @@ SHARE_OF_PARENTS = 0.3
 
 
 class SubstitutionSettings(GeneratorSettings):
-    """Which structures to substitute into, besides the `parents` best of the campaign.
-
-    prototypes: the AFLOW library. structures: CIF files or folders, extxyz, CSV with a column `cif`.
-    """
+    """Charge-balanced substitution of elements into known structures."""
 
     kind: Literal["substitution"] = KIND
     prototypes: bool = True
+    """Substitute into the AFLOW prototypes."""
     structures: tuple[InputPath, ...] = ()
+    """More structures to substitute into: CIF files or folders, extxyz, CSV with a column `cif`."""
     parents: int = Field(default=10, ge=0)
+    """How many of the best of the campaign to substitute into."""
 
     @model_validator(mode="after")
     def _some_source(self) -> SubstitutionSettings:

@@ -12,9 +12,12 @@ from materials.base import content_hash
 
 
 class Settings(BaseModel):
-    """A strict, frozen block of a campaign file: an unknown key is refused with its place."""
+    """A strict, frozen block of a campaign file: an unknown key is refused with its place.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    The text under a field is its meaning, in the JSON Schema and in docs/campaign-file.md.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     def meaning(self) -> dict[str, Any]:
         """The values that decide results, as JSON; input files count by their content, not their place."""

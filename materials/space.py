@@ -63,15 +63,25 @@ class Space(Settings):
     """
 
     kind: Literal["crystal", "composition"] = "crystal"
+    """What is proposed: crystals, or formulas alone."""
     elements: Symbols = Field(min_length=1)
+    """Symbols of the elements that may occur."""
     required: Symbols = ()
+    """Elements that must occur."""
     number_of_elements: Limits = Field(default=(1, 118), validate_default=True)
+    """Smallest and largest number of different elements; one number means exactly that many."""
     number_of_atoms: Limits = (1, 40)
+    """Smallest and largest number of atoms in the primitive cell; of a composition, one formula unit or more."""
     formula: str | None = None
+    """Only materials of this formula (structure prediction)."""
     charge_balanced: bool = False
+    """Only formulas whose usual oxidation states can add up to zero."""
     partial_occupancies: bool = False
+    """Let disordered crystals in."""
     minimum_distance: float = Field(default=0.6, ge=0)
+    """Smallest distance of two atoms over the sum of their covalent radii."""
     volume_per_atom: Annotated[tuple[float, float], AfterValidator(_in_order)] = (4.0, 130.0)
+    """Smallest and largest volume per atom, cubic angstrom."""
 
     @model_validator(mode="before")
     @classmethod

@@ -20,13 +20,11 @@ WORKERS_LOG = "workers.log"
 
 
 class LocalExecutorSettings(ExecutorSettings):
-    """Runs evaluations in worker processes on this machine.
-
-    `workers: auto` means the cores this process may use (affinity and container limits counted).
-    """
+    """Runs evaluations in worker processes on this machine."""
 
     kind: Literal["local"] = "local"
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Worker processes; auto means the cores this process may use (affinity and limits counted)."""
 
     def build(self, folder: Path, seconds_per_evaluation: float) -> LocalDispatcher:
         return LocalDispatcher(folder, seconds_per_evaluation, self.number_of_workers())

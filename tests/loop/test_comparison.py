@@ -47,7 +47,7 @@ def test_the_same_file_is_no_change(folder: Path) -> None:
         "budget.rounds=1",
         "budget.batch=7",
         "budget.pool=400",
-        "executor.kind=serial",
+        "executor.kind=local",
         "tracking=none",
         "limits.failure_share=0.9",
         "cache=answers.db",
