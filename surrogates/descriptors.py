@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from materials.base import Crystal, Material
 from materials.settings import Settings
@@ -92,15 +92,6 @@ class DescriptorSettings(Settings):
     kind: Literal["sevennet", "composition"] = "sevennet"
     potential: str = Field(default="7net-0", min_length=1)
     sha256: str | None = None
-
-    @model_validator(mode="after")
-    def _potential_is_used(self) -> DescriptorSettings:
-        # Judged by value, so that a file that spells out every default can be read again.
-        defaults = type(self).model_fields
-        named = any(getattr(self, key) != defaults[key].default for key in ("potential", "sha256"))
-        if self.kind == "composition" and named:
-            raise ValueError("descriptor: composition uses no potential; leave out potential and sha256")
-        return self
 
     @property
     def material_kinds(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from botorch.models import SingleTaskGP
 from botorch.models.transforms.outcome import ChainedOutcomeTransform, Standardize
+from botorch.models.utils import gpt_posterior_settings
 from botorch.optim.fit import fit_gpytorch_mll_scipy, fit_gpytorch_mll_torch
 from botorch.posteriors import GPyTorchPosterior, Posterior
 from gpytorch.constraints import GreaterThan
@@ -111,7 +112,8 @@ def check_finite(model: SingleTaskGP) -> None:
 def noisy_posterior(model: SingleTaskGP, inputs: Tensor) -> Posterior:
     """The posterior of a measurement at inputs [n, k]: of the function, with the inferred noise added."""
     model.eval()
-    latent = model(inputs)
+    with gpt_posterior_settings():
+        latent = model(inputs)
     covariance = latent.lazy_covariance_matrix.add_diagonal(model.likelihood.second_noise)
     measured = GPyTorchPosterior(MultivariateNormal(latent.mean, covariance))
     return model.outcome_transform.untransform_posterior(measured)

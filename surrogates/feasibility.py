@@ -54,11 +54,21 @@ class Feasibility:
         model.load_state_dict(state)
         return cls(inputs, labels, model.eval())
 
+    @classmethod
+    def without_model(cls, succeeded: Sequence[bool]) -> Feasibility:
+        """Where all lines so far ended alike: nothing about the materials can be told from that."""
+        return cls.fit(torch.zeros(len(succeeded), 0, dtype=torch.float64), succeeded)
+
+    @property
+    def usual(self) -> float:
+        """The probability for a material of which nothing is known, where there is no model."""
+        failures = int((self.labels < 0).sum())
+        return 1 / (failures + 2) if failures else 1.0
+
     def probability(self, inputs: Tensor) -> Floats:
         """[n] for inputs [n, k]."""
         if self.model is None:
-            failures = int((self.labels < 0).sum())
-            return np.full(len(inputs), 1 / (failures + 2) if failures else 1.0)
+            return np.full(len(inputs), self.usual)
         with torch.no_grad():
             posterior = self.model.posterior(inputs)
         mean, variance = posterior.mean[:, 0], posterior.variance[:, 0]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from botorch.posteriors import Posterior
     from torch import Tensor
 
-    from surrogates.feasibility import Feasibility
     from surrogates.fitted_property import FittedProperty
 
 OUT_OF_REACH = 1e4
@@ -38,9 +37,11 @@ class GaussianProcessSurrogate(Surrogate):
         self._forget()
 
     def _forget(self) -> None:
+        from surrogates.feasibility import Feasibility
+
         self.reduction: Reduction | None = None
         self.fitted: list[FittedProperty] = []
-        self.feasible: Feasibility | None = None
+        self.feasible = Feasibility.without_model([])
 
     def fit(self, archive: Archive, seed: int) -> None:
         from surrogates.exact_gp import reproducible
@@ -51,15 +52,16 @@ class GaussianProcessSurrogate(Surrogate):
         candidates, succeeded = outcomes_of(archive)
         rows = {name: rows_of(archive, name) for name in self.wanted}
         rows = {name: found for name, found in rows.items() if len(set(found.values)) > 1}
+        if not rows and len(set(succeeded)) < 2:
+            self.feasible = Feasibility.without_model(succeeded)
+            return
+        self.reduction = Reduction.fit(self._describe([r.candidate for r in archive.values()]))
         with reproducible(seed):
-            if rows or len(set(succeeded)) > 1:
-                self.reduction = Reduction.fit(self._describe([r.candidate for r in archive.values()]))
             for name, found in rows.items():
                 fitted = fit_property(property_named(name), found, self.inputs(found.candidates), seed)
                 if fitted is not None:
                     self.fitted.append(fitted)
-            if succeeded and self.reduction is not None:
-                self.feasible = Feasibility.fit(*_described(self.inputs(candidates), succeeded))
+            self.feasible = Feasibility.fit(*_described(self.inputs(candidates), succeeded))
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -93,8 +95,8 @@ class GaussianProcessSurrogate(Surrogate):
         return self.model.posterior(self._within_reach(candidates))
 
     def feasibility(self, candidates: Sequence[Candidate]) -> Floats:
-        if self.feasible is None:
-            return np.ones(len(candidates))
+        if self.feasible.model is None:
+            return np.full(len(candidates), self.feasible.usual)
         return self.feasible.probability(self._within_reach(candidates))
 
     def predict(self, candidates: Sequence[Candidate]) -> list[tuple[Prediction, ...]]:
@@ -129,8 +131,11 @@ class GaussianProcessSettings(SurrogateSettings):
 
     kind: Literal["gp"] = "gp"
     descriptor: Literal["sevennet", "composition"] = "sevennet"
+    """Learn from features of a SevenNet potential, or from the formula alone."""
     potential: str = Field(default="7net-0", min_length=1)
+    """The potential that gives the features: a shipped name or a checkpoint file."""
     sha256: str | None = None
+    """The checksum of the checkpoint file; needed for files, because loading one runs its code."""
 
     @model_validator(mode="after")
     def _descriptor_is_possible(self) -> GaussianProcessSettings:
@@ -142,9 +147,7 @@ class GaussianProcessSettings(SurrogateSettings):
         return self
 
     def descriptor_settings(self) -> DescriptorSettings:
-        if self.descriptor == "composition":
-            return DescriptorSettings(kind="composition")
-        return DescriptorSettings(kind="sevennet", potential=self.potential, sha256=self.sha256)
+        return DescriptorSettings(kind=self.descriptor, potential=self.potential, sha256=self.sha256)
 
     def build(self, properties: Sequence[str], features: FeatureSource) -> GaussianProcessSurrogate:
         return GaussianProcessSurrogate(properties, features)

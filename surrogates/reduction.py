@@ -71,4 +71,4 @@ class Reduction:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Floats]) -> Reduction:
         """The inverse of `arrays`."""
-        return cls(arrays["mean"], arrays["scale"], arrays["components"], float(arrays["spread"]))
+        return cls(arrays["mean"], arrays["scale"], arrays["components"], float(arrays["spread"].item()))

@@ -39,10 +39,9 @@ def save(surrogate: GaussianProcessSurrogate, folder: Path) -> Mapping[str, Path
         tensors |= {f"property/{i}/rows/{name}": rows[name] for name in rows}
         tensors |= {f"property/{i}/state/{name}": t for name, t in one.model.state_dict().items()}
     feasible = surrogate.feasible
-    if feasible is not None:
-        tensors |= {"feasibility/rows/inputs": feasible.inputs, "feasibility/rows/labels": feasible.labels}
-        state = {} if feasible.model is None else feasible.model.state_dict()
-        tensors |= {f"feasibility/state/{name}": t for name, t in state.items()}
+    tensors |= {"feasibility/rows/inputs": feasible.inputs, "feasibility/rows/labels": feasible.labels}
+    state = {} if feasible.model is None else feasible.model.state_dict()
+    tensors |= {f"feasibility/state/{name}": t for name, t in state.items()}
     description = {
         "format": FORMAT,
         "wanted": surrogate.wanted,
@@ -87,9 +86,7 @@ def _fitted(tensors: Mapping[str, Tensor], entry: Mapping[str, Any]) -> FittedPr
     return FittedProperty(data, model.eval(), report)
 
 
-def _feasibility(tensors: Mapping[str, Tensor]) -> Feasibility | None:
-    if not tensors:
-        return None
+def _feasibility(tensors: Mapping[str, Tensor]) -> Feasibility:
     rows = _under(tensors, "rows/")
     return Feasibility.restored(rows["inputs"], rows["labels"], _under(tensors, "state/"))
 
