@@ -100,9 +100,8 @@ def _blocks() -> Iterator[str]:
     yield from _kinds("## generators", GENERATORS, "A list of blocks.")
     yield from _kinds("## surrogate", SURROGATES, "One block.")
     yield from _kinds("## acquisition", ACQUISITIONS, "One block.")
-    line = "A list of blocks, asked in this order. Every oracle may have a `gate`: {property: {at_least: , at_most: }}."
-    yield from _kinds("## oracles", ORACLES, line)
-    yield _section("### gate", Gate)
+    yield from _kinds("## oracles", ORACLES, "A list of blocks, asked in this order.")
+    yield _section("### gate: {property: limits}", Gate)
     yield _section("## budget", BudgetSettings)
     yield _section("## limits", LimitSettings)
     yield from _kinds("## executor", EXECUTORS, "One block.")
@@ -120,11 +119,20 @@ def _section(title: str, model: type[Settings]) -> str:
     schema = model.model_json_schema()
     required = schema.get("required", [])
     rows = [
-        f"| `{key}` | {_type(part, schema)} | {_default(key, part, required)} | {_cell(part.get('description', ''))} |"
+        f"| `{key}` | {_type(part, schema)} | {_default(key, part, required)} | {_meaning(part, schema)} |"
         for key, part in schema["properties"].items()
+        if key != "kind" or "enum" in part
     ]
     head = "| key | value | default | meaning |\n| --- | --- | --- | --- |"
-    return "\n".join([title, "", inspect.getdoc(model) or "", "", head, *rows, ""])
+    table = ["", head, *rows] if rows else []
+    return "\n".join([title, "", inspect.getdoc(model) or "", *table, ""])
+
+
+def _meaning(part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """The description of a key, else that of the block it holds."""
+    block = whole.get("$defs", {}).get(part.get("$ref", "").rsplit("/", 1)[-1], {})
+    text = part.get("description") or block.get("description", "")
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _default(key: str, part: Mapping[str, Any], required: list[str]) -> str:
@@ -154,7 +162,7 @@ def _type(part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
         return _array(part, whole)
     if kind == "object":
         inside = part.get("additionalProperties")
-        return "a block" if not isinstance(inside, Mapping) else "a block of names"
+        return "a block" if not isinstance(inside, Mapping) else "properties with their limits"
     names = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     if part.get("format") in ("path", "file-path"):
         return "path"
@@ -171,10 +179,6 @@ def _limits(part: Mapping[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     found = [f"{sign} {part[key]:g}" for key, sign in signs.items() if key in part]
     return f" {' and '.join(found)}" if found else ""
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _properties() -> str:

@@ -55,7 +55,9 @@ class Gate(Settings):
     """Ends a candidate's line early when a value measured so far lies outside the limits."""
 
     at_least: float | None = None
+    """Smallest value that passes, in the property's unit."""
     at_most: float | None = None
+    """Largest value that passes, in the property's unit."""
 
     @model_validator(mode="after")
     def _one_side(self) -> Gate:
@@ -70,13 +72,11 @@ class Gate(Settings):
 
 
 class OracleSettings(Settings):
-    """A block under `oracles:`. What it declares is known without importing anything heavy.
-
-    `gate` maps property names to limits, judged after this oracle's outcome.
-    """
+    """A block under `oracles:`. What it declares is known without importing anything heavy."""
 
     kind: str
     gate: dict[str, Gate] = Field(default_factory=dict)
+    """Limits by property, judged after this oracle; a candidate outside them goes no further."""
     material_kinds: ClassVar[tuple[str, ...]] = ("crystal",)
     resources: ClassVar[Resources] = Resources()
     typical_seconds: ClassVar[float] = 1.0

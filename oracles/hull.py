@@ -25,15 +25,13 @@ LOWEST = -1.0  # eV/atom below the hull: no reaction of known phases gives so mu
 
 
 class HullSettings(OracleSettings):
-    """Energy above the reference hull, from the energy an earlier oracle measured.
-
-    `reference`: reference files added to the hull that ships, all of its energy source. `correction`: of
-    candidate and reference alike; `none` is labelled and gives no formation energy.
-    """
+    """Energy above the reference hull, from the energy an earlier oracle measured."""
 
     kind: Literal["hull"] = "hull"
     reference: tuple[InputPath, ...] = ()
+    """Reference files added to the hull that ships, all of its energy source."""
     correction: CorrectionScheme = Field(default=CorrectionScheme.materials_project_2020)
+    """Energy corrections of candidate and reference alike; `none` gives no formation energy."""
     typical_seconds: ClassVar[float] = 0.1
 
     @property

@@ -21,20 +21,21 @@ SYMMETRY_PRECISION = 0.1  # angstrom
 
 
 class RelaxSettings(OracleSettings):
-    """Relaxation of atoms and cell with a SevenNet potential.
-
-    `potential`: the name of a shipped one, or a checkpoint file with its `sha256`. `fmax`: the largest force
-    left, eV/angstrom. `steps`: the most steps of each optimiser. `cell`: relax the cell too. `keep_symmetry`:
-    hold the space group of the start.
-    """
+    """Relaxation of atoms and cell with a SevenNet potential."""
 
     kind: Literal["relax"] = "relax"
     potential: str = "7net-0"
+    """A shipped name (7net-0, 7net-l3i5, 7net-mf-0), or a checkpoint file with its `sha256`."""
     sha256: str | None = None
+    """The checksum of the checkpoint file; needed, because loading one runs its code."""
     fmax: float = Field(default=0.03, gt=0)
+    """Relaxed when no force is larger, eV/angstrom."""
     steps: int = Field(default=200, ge=1)
+    """Most steps of each optimiser."""
     cell: bool = True
+    """Relax the cell too."""
     keep_symmetry: bool = False
+    """Hold the space group of the start."""
     resources: ClassVar[Resources] = Resources(memory=1.5)
     typical_seconds: ClassVar[float] = 10.0
 
