@@ -92,7 +92,7 @@ def test_where_the_reference_is_silent_nothing_is_called_stable() -> None:
     assert outcome.status is Status.REJECTED
     assert outcome.failure is not None
     assert outcome.failure.kind is FailureKind.UNKNOWN_REFERENCE
-    assert "loop.reference" in outcome.failure.message
+    assert "no elemental phase of At, Fr" in outcome.failure.message
 
 
 def test_an_energy_that_cannot_be_true_is_no_discovery() -> None:

@@ -67,7 +67,7 @@ def test_a_perturbed_crystal_finds_its_minimum_and_says_how() -> None:
     assert found["converged"]
     assert found["max_force"] <= 0.03
     assert found["start_energy_per_atom"] > energy.value
-    assert (found["spacegroup_before"], found["spacegroup_after"]) == ("P1", "Fm-3m")
+    assert (found["spacegroup_before"], found["spacegroup_after"]) == ("Cm", "Fm-3m")
     assert Outcome.from_dict(outcome.to_dict()) == outcome
 
 
@@ -116,9 +116,7 @@ def test_what_has_no_definite_atoms_is_unsupported(material: Material) -> None:
 def test_energies_that_are_not_numbers_are_no_values(tmp_path: Path) -> None:
     shipped = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED["7net-0"]
     checkpoint = torch.load(shipped, weights_only=False, map_location="cpu")
-    for weights in checkpoint["model_state_dict"].values():
-        if weights.is_floating_point():
-            weights.fill_(math.nan)
+    checkpoint["model_state_dict"]["rescale_atomic_energy.shift"].fill_(math.nan)
     broken = tmp_path / "broken.pth"
     torch.save(checkpoint, broken)
     digest = hashlib.sha256(broken.read_bytes()).hexdigest()
