@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+SHARED_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
 
 def _binaries() -> Path | None:
     found = shutil.which("initdb")
@@ -42,12 +44,12 @@ def _wait_until_gone(path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The URL of the maintenance database of a throw-away server that listens on a socket only."""
+    """The URL of the only database of a throw-away server that listens on a socket only."""
     binaries = _binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL server binaries (initdb, pg_ctl) on this machine")
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="matloop-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="matloop-postgres-", dir=SHARED_MEMORY))
     identity = _other_user()
     if identity:
         os.chown(folder, identity["user"], identity["group"])
@@ -62,7 +64,8 @@ def postgres_server() -> Iterator[str]:
         )
 
     data = str(folder / "data")
-    run("initdb", "-D", data, "-U", "matloop", "--auth=trust", "--no-sync", "--locale=C", "--encoding=UTF8")
+    small = ("--no-sync", "--locale=C", "--encoding=UTF8", "--wal-segsize=1")
+    run("initdb", "-D", data, "-U", "matloop", "--auth=trust", *small)
     options = f"-k {folder} -c listen_addresses='' -c fsync=off"
     run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
     try:
@@ -76,28 +79,25 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> str:
-    """The URL of a new, empty database."""
+    """The URL of a new, empty schema in it: for the store the same as a database of its own."""
     name = f"t{uuid.uuid4().hex}"
-    engine = create_engine(
-        postgres_server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine = create_engine(postgres_server.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {name}"))
     engine.dispose()
-    return postgres_server.replace("/postgres?", f"/{name}?")
+    return f"{postgres_server}&options=-csearch_path%3D{name}"
 
 
 @pytest.fixture
 def memory_folder() -> Iterator[Path]:
     """A folder in memory where there is one: what happens to a process does not depend on the disk."""
-    shared_memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared_memory if shared_memory.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
         yield Path(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def place(request: pytest.FixtureRequest, memory_folder: Path) -> str:
     """Where a new database goes, on each kind of database in turn."""
     if request.param == "sqlite":
-        return str(tmp_path / "campaign.db")
+        return str(memory_folder / "campaign.db")
     return str(request.getfixturevalue("postgres_url"))

@@ -218,5 +218,5 @@ class StoreMachine(RuleBasedStateMachine):
         assert (self.viewer.open_round() is None) is all(self.closed)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
 TestStore = StoreMachine.TestCase
