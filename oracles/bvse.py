@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pymatgen.core as pmg
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from materials.base import Bound, Crystal, FailureKind, Measurement, Request
 from materials.properties import property_named
@@ -69,6 +69,11 @@ class BondValenceSettings(OracleSettings):
         if not pmg.Element.is_valid_symbol(symbol):
             raise ValueError(f"{symbol!r} is not the symbol of an element, such as Li")
         return symbol
+
+    @model_validator(mode="after")
+    def _law_of_this_ion(self) -> BondValenceSettings:
+        self.law()
+        return self
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -179,8 +184,8 @@ def percolation_barriers(framework: Framework, spacing: float, ceiling: float) -
     lain = _lain()
     lain.read_structure(framework.structure, oxi_check=False)
     try:
-        # bvlain prints before it raises.
-        with contextlib.redirect_stdout(io.StringIO()):
+        # bvlain prints before it raises, and adds up neighbours beyond the cutoff as 0 * infinity.
+        with contextlib.redirect_stdout(io.StringIO()), np.errstate(divide="ignore", invalid="ignore"):
             energies = lain.bvse_distribution(mobile_ion=ion, r_cut=CUTOFF, resolution=spacing, k=NEIGHBOURS)
     except KeyError as error:
         others = ", ".join(str(s) for s in framework.structure.composition.elements)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from materials.base import Composition, FailureKind, Measurement, Request
 from materials.properties import property_named
+from materials.reading import ID_COLUMNS
 from materials.settings import InputPath
 from oracles.base import OracleSettings
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
@@ -24,23 +25,22 @@ def _registered(name: str) -> str:
 
 
 class TableSettings(OracleSettings):
-    """Answers from a CSV with a column `id`, `formula` or both, and one column per measured property.
+    """Answers looked up in a CSV with a column of ids, of formulas or both, and one per measured property.
 
-    `id` is a candidate's id or the name of the row or file it was read from; rows without a match by id are
-    looked up by reduced formula. A property's column is named as the property, with or without its unit:
-    `band_gap` or `band_gap (eV)`. Noise and failures are drawn from the seed and the request's key, so the same
-    question always has the same answer.
+    The id is a candidate's, or its name in the file it was read from; rows without a match by id are looked
+    up by reduced formula. A property's column is named as the property, with or without its unit: `band_gap`
+    or `band_gap (eV)`. Noise and failures are drawn from the seed and the request's key, so the same question
+    always has the same answer.
     """
 
-    # `measures` and `fidelity` are what the base declares as properties, so the fields need names of their
-    # own.
+    # The base declares `measures` and `fidelity` as properties, so the fields need names of their own.
     model_config = ConfigDict(serialize_by_alias=True)
     material_kinds: ClassVar[tuple[str, ...]] = ("crystal", "composition")
     typical_seconds: ClassVar[float] = 0.01
 
     kind: Literal["table"] = "table"
     file: InputPath
-    """CSV with a column `id`, `formula` or both, and one column for each property."""
+    """CSV with a column `id` (or `material_id`), `formula` or both, and one column for each property."""
     properties: tuple[Annotated[str, AfterValidator(_registered)], ...] = Field(
         alias="measures", min_length=1
     )
@@ -123,18 +123,17 @@ class AnswerTable:
 
     def _read(self, reader: csv.DictReader[str], header: list[str]) -> None:
         columns = {name: self._column(name, header) for name in self._properties}
-        keys = [key for key in ("id", "formula") if key in header]
-        if not keys:
-            raise ValueError(
-                f"{self._file}: no column 'id' or 'formula' to look answers up by; it has {header}"
-            )
+        id_column = next((column for column in ID_COLUMNS if column in header), None)
+        if id_column is None and "formula" not in header:
+            wanted = " or ".join((*ID_COLUMNS, "formula"))
+            raise ValueError(f"{self._file}: no column {wanted} to look answers up by; it has {header}")
         for row in reader:
             values = {}
             for name, column in columns.items():
                 if (row[column] or "").strip():
                     values[name] = self._number(row[column], column, reader.line_num)
-            if row.get("id"):
-                self._by_id[row["id"]] = values
+            if id_column is not None and row[id_column]:
+                self._by_id[row[id_column]] = values
             if row.get("formula"):
                 formula = Composition(row["formula"]).formula
                 self._by_formula.setdefault(formula, []).append(values)
@@ -161,7 +160,8 @@ class AnswerTable:
     def find(self, request: Request) -> tuple[str, dict[str, float]]:
         """The key that matched and all values asked for. Raises RejectedError where one is missing."""
         candidate = request.candidate
-        names = (candidate.id, candidate.origin.note, candidate.origin.note.rpartition(": ")[2])
+        note = candidate.origin.note
+        names = (candidate.id, note, note.rpartition(" of ")[0])
         key = next((name for name in names if name in self._by_id), candidate.formula)
         rows = [self._by_id[key]] if key in self._by_id else self._by_formula.get(key, [])
         if len(rows) > 1:

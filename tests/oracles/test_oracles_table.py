@@ -63,9 +63,9 @@ def test_polymorphs_are_told_apart_by_candidate_id_or_by_name(tmp_path: Path) ->
     oracle = table(tmp_path, f"id,formula,band_gap\nmp-1,MgO,1\n{by_id},MgO,2\nmp-3,MgO,3\n")
     named, identified, ambiguous = ask(
         oracle,
-        request_for(stretched, note="pool.csv: mp-3"),
+        request_for(stretched, note="mp-3 of pool.csv, row 4"),
         request_for(other),
-        request_for(stretched, note="pool.csv: mp-4"),
+        request_for(stretched, note="mp-4 of pool.csv, row 5"),
     )
     assert gaps([named, identified]) == [3, 2]
     assert ambiguous.failure is not None
@@ -110,7 +110,7 @@ def test_noise_and_failures_have_the_size_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("name,band_gap\nMgO,1\n", "'id' or 'formula'"),
+        ("name,band_gap\nMgO,1\n", "material_id or id or formula"),
         ("formula,gap\nMgO,1\n", "no column 'band_gap'"),
         ("formula,band_gap\nMgO,1\nLi2O,wide\n", "line 3, column band_gap: 'wide'"),
         ("formula,band_gap\nMgO,nan\n", "line 2"),
