@@ -103,7 +103,8 @@ def stream_materials(
                     yield found
                     continue
                 found = _BrokenEntryError(
-                    found.source, f"the name {found.name!r} is taken by another material; rename one"
+                    found.source.removeprefix(file.name).removeprefix(", "),
+                    f"the name {found.name!r} is taken by another material; rename one",
                 )
             problem = Problem(file, found.place, str(found))
             if problems is None:
