@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -484,3 +485,17 @@ def test_a_local_file_system_gets_a_write_ahead_log(tmp_path: Path) -> None:
     Store.open(tmp_path / "campaign.db", "test", create=True)
     reader = sqlite3.connect(tmp_path / "campaign.db")
     assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_the_guides_examples_run(memory_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = memory_folder / "runs" / "battery"
+    folder.mkdir(parents=True)
+    with Store.open(folder / "campaign.db", "battery", create=True) as store:
+        run_campaign(store, 1)
+    guide = Path(__file__).parents[2] / "docs" / "database.md"
+    monkeypatch.chdir(memory_folder)
+    examples = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    reading = [example for example in examples if "runs/battery" in example]
+    assert len(reading) == 2
+    for example in reading:
+        exec(example, {})
