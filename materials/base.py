@@ -180,11 +180,15 @@ class Bound(StrEnum):
     LOWER = "lower"
 
 
+class BadMeasurementError(ValueError):
+    """A number that cannot be a measurement: not finite, or a negative standard deviation."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One number an oracle gave: value and standard deviation in the property's unit, with its fidelity.
 
-    Raises ValueError for a number that is not finite: a failed measurement is a `Failure`, never a NaN.
+    Raises BadMeasurementError for a number that is not finite: a failed measurement is a `Failure`, never a NaN.
     """
 
     property: str
@@ -200,9 +204,10 @@ class Measurement:
         numbers = {"value": self.value, "std": self.std, **self.conditions}
         for name, number in numbers.items():
             if number is not None and not math.isfinite(number):
-                raise ValueError(f"{self.property} by {self.oracle}: {name} is {number}, not a finite number")
+                message = f"{self.property} by {self.oracle}: {name} is {number}, not a finite number"
+                raise BadMeasurementError(message)
         if self.std is not None and self.std < 0:
-            raise ValueError(
+            raise BadMeasurementError(
                 f"{self.property} by {self.oracle}: the standard deviation {self.std} is negative"
             )
 

@@ -13,7 +13,7 @@ from loop.executors.logs import descriptors_to
 from loop.executors.pool import START_SECONDS, Call, OverdueError, WorkerLostError, WorkerPool
 from loop.executors.records import attempt_folder
 from loop.executors.tasks import RunningTask, evaluate, failed, preload
-from materials.base import FailureKind, Outcome, Request, Ticket
+from materials.base import Crystal, FailureKind, Outcome, Request, Ticket
 from oracles.base import OracleSettings
 
 WORKERS_LOG = "workers.log"
@@ -68,7 +68,9 @@ class LocalDispatcher(Dispatcher):
     def _start(self, settings: OracleSettings, request: Request, attempt: int) -> None:
         self._preload([settings])
         arguments = (settings, request, self.folder, attempt)
-        call = self._pool.submit(self.seconds_per_evaluation, evaluate_apart, *arguments)
+        atoms = len(request.material.structure) if isinstance(request.material, Crystal) else 1
+        weight = settings.typical_seconds * atoms
+        call = self._pool.submit(self.seconds_per_evaluation, evaluate_apart, *arguments, weight=weight)
         self._calls[request.key] = (request, call)
 
     def _advance(self, timeout: float | None) -> list[Outcome]:

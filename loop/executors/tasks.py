@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import math
 import time
 import traceback
 from collections.abc import Sequence
@@ -14,7 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loop.executors.records import attempt_folder, file_artifacts, find_outcome, write_outcome
-from materials.base import Failure, FailureKind, Measurement, Outcome, Request, Status, canonical_json
+from materials.base import (
+    BadMeasurementError,
+    Failure,
+    FailureKind,
+    Measurement,
+    Outcome,
+    Request,
+    Status,
+    canonical_json,
+)
 from materials.properties import PROPERTIES
 from oracles.base import Oracle, OracleSettings
 
@@ -105,8 +113,7 @@ def _ask(settings: OracleSettings, request: Request, place: Path) -> Outcome:
     except (Exception, SystemExit) as error:
         with suppress(OSError):
             (place / TRACEBACK_FILE).write_text(traceback.format_exc(), encoding="utf-8")
-        message = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
-        return failed(request, _kind_of(error), message, time.perf_counter() - started)
+        return failed_by(error, request, time.perf_counter() - started)
 
 
 def failed(request: Request, kind: FailureKind, message: str, seconds: float = 0.0) -> Outcome:
@@ -121,7 +128,15 @@ def failed(request: Request, kind: FailureKind, message: str, seconds: float = 0
     )
 
 
+def failed_by(error: BaseException, request: Request, seconds: float = 0.0) -> Outcome:
+    """The outcome of a request whose oracle raised."""
+    message = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
+    return failed(request, _kind_of(error), message, seconds)
+
+
 def _kind_of(error: BaseException) -> FailureKind:
+    if isinstance(error, BadMeasurementError):
+        return FailureKind.BAD_RESULT
     number = getattr(error, "errno", None) if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
         return FailureKind.DISK_FULL
@@ -177,8 +192,4 @@ def _measurement_fault(measurement: Measurement, settings: OracleSettings) -> st
     unit = PROPERTIES[name].unit if name in PROPERTIES else measurement.unit
     if measurement.unit != unit:
         return f"{name} is in {measurement.unit!r}, but its unit is {unit!r}"
-    if not math.isfinite(measurement.value):
-        return f"{name} is {measurement.value}"
-    if measurement.std is not None and not (math.isfinite(measurement.std) and measurement.std >= 0):
-        return f"the std of {name} is {measurement.std}"
     return None

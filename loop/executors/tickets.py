@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loop.executors.records import attempt_folder, write_outcome
-from loop.executors.tasks import RunningTask, checked, failed
-from materials.base import FailureKind, Outcome, Request, Ticket
+from loop.executors.tasks import RunningTask, checked, failed_by
+from materials.base import Outcome, Request, Ticket
 from oracles.base import TicketOracle, TicketOracleSettings
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class TicketDesk:
             log.warning("oracle %s, request %s: cannot be asked now: %s", request.oracle, request.key, error)
             return None
         except Exception as error:
-            answer = failed(request, FailureKind.ERROR, f"{type(error).__name__}: {error}")
+            answer = failed_by(error, request)
         if answer is None:
             return None
         del self._open[request.key]

@@ -13,9 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pymatgen.core import Lattice, Structure
+
 from materials.base import (
     Candidate,
     Composition,
+    Crystal,
     Measurement,
     Origin,
     Outcome,
@@ -189,8 +192,10 @@ class TrialOracle(Oracle):
         yield dataclasses.replace(self.answer(request), artifacts={"trajectory": {"path": str(file)}})
 
 
-def request_for(settings: OracleSettings, number: int = 0) -> Request:
-    candidate = Candidate(Composition("MgO"), Origin("test"))
+def request_for(settings: OracleSettings, number: int = 0, atoms: int = 0) -> Request:
+    """A question about the formula MgO, or about a crystal with so many atoms."""
+    material = Crystal(Structure(Lattice.cubic(9), ["Mg"] * atoms, [[n / atoms, 0, 0] for n in range(atoms)]))
+    candidate = Candidate(material if atoms else Composition("MgO"), Origin("test"))
     key = request_key(candidate.id, settings.kind, settings.model_dump_json(), replicate=number)
     return Request(key, candidate, candidate.material, settings.kind, replicate=number)
 

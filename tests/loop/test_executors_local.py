@@ -76,6 +76,17 @@ def test_both_workers_work_at_the_same_time(dispatcher: LocalDispatcher, tmp_pat
     assert len({o.provenance["pid"] for o in outcomes} - {os.getpid()}) == 2
 
 
+def test_large_cells_come_first_because_they_take_longest(tmp_path: Path) -> None:
+    settings = TrialSettings()
+    sizes = (3, 1, 5, 2, 4)
+    requests = [request_for(settings, atoms=n) for n in sizes]
+    with LocalExecutorSettings(workers=1).build(tmp_path, 600) as dispatcher:
+        for request in requests:
+            dispatcher.submit(settings, request, attempt=1)
+        asked = {key: o.provenance["asked"] for key, o in all_outcomes(dispatcher).items()}
+    assert [asked[r.key] for r in requests] == [3, 5, 1, 4, 2]
+
+
 def test_a_worker_has_one_thread_and_the_driver_keeps_its_own(
     dispatcher: LocalDispatcher, tmp_path: Path
 ) -> None:
