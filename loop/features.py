@@ -49,8 +49,9 @@ class CampaignFeatures:
         return np.asarray([known[i] for i in ids], dtype=float)
 
     def _compute(self, missing: Sequence[str], by_id: dict[str, Material]) -> None:
-        # Sorted by size, so that the chunks of one batch cost about the same.
-        ordered = sorted(missing, key=lambda i: len(by_id[i].to_dict().get("species", ())))
+        # By size, so that the structures of a batch cost about the same; the large first, so that all workers end
+        # at about the same time.
+        ordered = sorted(missing, key=lambda i: -len(by_id[i].to_dict().get("species", ())))
         chunks = [ordered[i : i + CHUNK] for i in range(0, len(ordered), CHUNK)]
         work = [(self._settings, [by_id[i] for i in chunk]) for chunk in chunks]
         for chunk, rows in zip(chunks, self._dispatcher.map(describe, work), strict=True):
