@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -19,9 +20,13 @@ from materials.archive import Archive
 from materials.base import Candidate, Crystal, Origin
 from materials.space import Space
 
+logger = logging.getLogger(__name__)
+
 KIND: Final = "random"
 # Compositions in a row that grew into nothing new, after which the space counts as exhausted.
 MOST_MISSES = 100
+# Hangs in one call after which it ends: each costs the time-out and a new process.
+MOST_HANGS = 3
 # The volume is drawn from this range times the sum of the species' volumes.
 VOLUME_FACTORS = (1.0, 1.4)
 # The least distance of atoms: of their covalent radii, and of their ionic radii where charges have the same sign.
@@ -55,13 +60,15 @@ class RandomCrystals(Generator):
     ) -> Iterator[Candidate]:
         """Up to n different candidates of the space, none the same as a material of the archive.
 
-        Ends early when the space gives no compositions, or after MOST_MISSES compositions in a row in vain.
+        Ends early when the space gives no compositions, after MOST_MISSES compositions in a row in vain, and after
+        MOST_HANGS hangs of pyxtal.
         """
         from generators.novelty import known_materials
 
         known = known_materials(archive)
         misses = 0
-        while n > 0 and misses < MOST_MISSES:
+        hangs = self._child.hangs
+        while n > 0 and misses < MOST_MISSES and self._child.hangs - hangs < MOST_HANGS:
             seed = int(rng.integers(2**32))
             composition = next(self._space.random_compositions(rng, 1), None)
             if composition is None:
@@ -118,6 +125,7 @@ class Child:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self.hangs = 0
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
@@ -130,6 +138,8 @@ class Child:
         line = self._process.stdout.readline()
         if not line:
             self.close()
+            self.hangs += 1
+            logger.warning("generator random: pyxtal hung and was cut off on %s", question)
             return {}
         answer: dict[str, Any] = json.loads(line)
         return answer
