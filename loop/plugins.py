@@ -60,9 +60,9 @@ class Kinds:
 
     def load(self, kind: object) -> type[Settings]:
         """The settings class of `kind`. Raises PluginError naming the known kinds, or what is broken."""
-        announced = self._announced()
         if isinstance(kind, str) and kind in self.builtin:
             return self._checked(kind, _imported(self.builtin[kind]))
+        announced = self._announced()
         if not isinstance(kind, str) or kind not in announced:
             hint = did_you_mean(kind, self.names())
             raise PluginError(
