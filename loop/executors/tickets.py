@@ -76,7 +76,13 @@ class TicketDesk:
 
     def cancel(self, ticket: Ticket) -> bool:
         """Asks the oracle to stop; when it will, the ticket is forgotten."""
-        stopped = self._oracle(self._open[ticket.key].settings).cancel(ticket)
+        try:
+            stopped = self._oracle(self._open[ticket.key].settings).cancel(ticket)
+        except OSError as error:
+            log.warning(
+                "oracle %s, request %s: cannot be cancelled now: %s", ticket.oracle, ticket.key, error
+            )
+            return False
         if stopped:
             del self._open[ticket.key]
         return stopped

@@ -222,6 +222,10 @@ class Robot(TicketOracle):
     def __init__(self, desk: Path) -> None:
         self.desk = desk
 
+    def _check_line(self) -> None:
+        if (self.desk / "offline").exists():
+            raise ConnectionError("the robot is offline")
+
     def submit(self, requests: Sequence[Request]) -> list[Ticket]:
         tickets = []
         for request in requests:
@@ -233,8 +237,7 @@ class Robot(TicketOracle):
         return tickets
 
     def poll(self, ticket: Ticket) -> Outcome | None:
-        if (self.desk / "offline").exists():
-            raise ConnectionError("the robot is offline")
+        self._check_line()
         file = self.desk / f"{ticket.key}.answer"
         if not file.exists():
             return None
@@ -243,6 +246,7 @@ class Robot(TicketOracle):
         return Outcome(ticket.key, answer["candidate"], ticket.oracle, Status.DONE, (measured,))
 
     def cancel(self, ticket: Ticket) -> bool:
+        self._check_line()
         try:
             (self.desk / ticket.handle["sample"]).unlink()
         except FileNotFoundError:

@@ -76,9 +76,10 @@ def test_a_ticket_outlives_its_driver(desk: Path, tmp_path: Path) -> None:
 def test_an_outage_delays_the_answer_and_loses_nothing(desk: Path, tmp_path: Path) -> None:
     robot = RobotSettings(desk=desk)
     with SerialExecutorSettings().build(tmp_path / "evaluations", 60) as dispatcher:
-        dispatcher.submit(robot, request_for(robot), attempt=1)
+        ticket = dispatcher.submit(robot, request_for(robot), attempt=1)
         (desk / "offline").touch()
         assert dispatcher.wait(0.5) == []
+        assert not dispatcher.cancel(ticket)
         assert len(dispatcher.running()) == 1
         (desk / "offline").unlink()
         assert [o.status for o in all_outcomes(dispatcher)] == [Status.DONE]
