@@ -27,7 +27,7 @@ SAMPLE_SECONDS = 0.5
 
 @app.command()
 def run(
-    file: str = "battery.yaml",
+    file: Annotated[str, typer.Argument()] = "battery.yaml",
     folder: Annotated[Path, typer.Option("--dir")] = Path("runs/benchmark_battery"),
 ) -> None:
     """Times one whole campaign in a fresh run folder."""

@@ -49,7 +49,8 @@ class RecordingDisplay(Display):
 
 @app.command()
 def make(
-    file: str = "battery.yaml", folder: Annotated[Path, typer.Option("--dir")] = Path("runs/pictures")
+    file: Annotated[str, typer.Argument()] = "battery.yaml",
+    folder: Annotated[Path, typer.Option("--dir")] = Path("runs/pictures"),
 ) -> None:
     """Runs the campaign and writes both pictures."""
     if shutil.which("chromium") is None:

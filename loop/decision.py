@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from generators.mixture import Mixture
 
 from acquisition.base import Acquisition, Option
 from generators.base import Guide
+from generators.mixture import Mixture
 from loop.events import Listener, Stopwatch
 from loop.screening import Pool, fill_pool
 from loop.seeds import derived_rng, derived_seed

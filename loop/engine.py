@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from generators.mixture import Mixture
-
 from acquisition.base import Option
+from generators.mixture import Mixture
 from loop.brake import brake_reason
 from loop.cache import EvaluationCache
 from loop.comparison import refuse_changes, snapshot
@@ -134,9 +133,7 @@ class Campaign:
         unfinished = self.store.open_round()
         number = self.store.last_round() if unfinished is not None else self.store.last_round() + 1
         while number <= last:
-            self.stop_reason = (
-                brake_reason(self.archive(), self.config.limits, self.config.budget.batch) or ""
-            )
+            self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
             if self.stop_reason:
                 return ExitCode.STOPPED_BY_BRAKE
             closed = self._round(number)
@@ -146,7 +143,7 @@ class Campaign:
             if not closed:
                 return ExitCode.WAITING
             number += 1
-        self.stop_reason = brake_reason(self.archive(), self.config.limits, self.config.budget.batch) or ""
+        self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
         return ExitCode.STOPPED_BY_BRAKE if self.stop_reason else ExitCode.DONE
 
     def _round(self, number: int) -> bool:
