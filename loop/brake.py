@@ -15,7 +15,7 @@ def brake_reason(archive: Archive, limits: LimitSettings) -> str | None:
     """Why the campaign has to stop, or None.
 
     It stops when the share of failures among all candidates like these lies above `limits.failure_share` with 95 %
-    probability, given those that ended (a uniform prior: the posterior is Beta(1 + failed, 1 + ended - failed)), so that a
+    probability, given those that ended (uniform prior, so the posterior is Beta(1 + failed, 1 + ended - failed)): a
     small unlucky batch is no reason. Judged between rounds, so that a resumed run brakes at the same place.
     """
     from scipy.stats import beta
