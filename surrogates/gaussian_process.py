@@ -61,7 +61,8 @@ class GaussianProcessSurrogate(Surrogate):
                 fitted = fit_property(property_named(name), found, self.inputs(found.candidates), seed)
                 if fitted is not None:
                     self.fitted.append(fitted)
-            self.feasible = Feasibility.fit(*_described(self.inputs(candidates), succeeded))
+            if succeeded:  # prior data alone say nothing about how lines of oracles end
+                self.feasible = Feasibility.fit(*_described(self.inputs(candidates), succeeded))
 
     @property
     def properties(self) -> tuple[str, ...]:
