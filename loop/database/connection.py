@@ -64,7 +64,7 @@ def open_database(url: URL, *, create: bool) -> Engine:
         if url.get_backend_name() == "sqlite":
             engine = _open_sqlite(Path(str(url.database)), create)
         else:
-            engine = _open_server(url)
+            engine = server_engine(url)
         try:
             _upgrade(engine, told(url))
         except BaseException:
@@ -79,7 +79,7 @@ def open_for_viewing(url: URL) -> Engine:
         if url.get_backend_name() == "sqlite":
             engine = _view_sqlite(Path(str(url.database)))
         else:
-            engine = _open_server(url).execution_options(postgresql_readonly=True)
+            engine = server_engine(url).execution_options(postgresql_readonly=True)
         with engine.connect() as connection:
             current, newest = _check_revision(connection, told(url)), revisions()[-1]
     if current != newest:
@@ -88,6 +88,16 @@ def open_for_viewing(url: URL) -> Engine:
             "run `python -m loop.campaign` on it once to bring it up to date"
         )
     return engine
+
+
+def server_engine(url: URL, **options: Any) -> Engine:
+    """An engine on a PostgreSQL server. Raises StateError where the driver is not installed."""
+    try:
+        return create_engine(url, **options)
+    except ModuleNotFoundError as error:
+        raise StateError(
+            f"{told(url)}: PostgreSQL needs {error.name}; install it with: pip install 'psycopg[binary]'"
+        ) from None
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -147,15 +157,6 @@ def _prepare_sqlite(engine: Engine, journal: str | None) -> None:
     def begun(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _open_server(url: URL) -> Engine:
-    try:
-        return create_engine(url, isolation_level="READ COMMITTED")
-    except ModuleNotFoundError as error:
-        raise StateError(
-            f"{told(url)}: PostgreSQL needs {error.name}; install it with: pip install 'psycopg[binary]'"
-        ) from None
 
 
 def _check_revision(connection: Connection, place: str) -> str | None:

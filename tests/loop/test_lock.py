@@ -136,7 +136,7 @@ def test_a_shared_database_has_one_driver_a_campaign(tmp_path: Path, postgres_ur
     for folder in folders:
         folder.mkdir()
     with held_by_another(DriverLock(folders[0], postgres_url, "battery")) as process:
-        told = f"battery is already driven by process {process.pid} on {socket.gethostname()} since 20"
+        told = f"campaign 'battery' is already driven by process {process.pid} on {socket.gethostname()} since 20"
         with pytest.raises(LockHeldError, match=told), DriverLock(folders[1], postgres_url, "battery"):
             pass
         with DriverLock(folders[2], postgres_url, "solar"):
@@ -152,6 +152,21 @@ def test_a_shared_database_has_one_driver_a_campaign(tmp_path: Path, postgres_ur
                 continue
         else:
             pytest.fail("the server still keeps the lock of a killed driver")
+
+
+def test_a_shared_file_has_one_driver_a_campaign(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/shared.db"
+    folders = [tmp_path / name for name in ("here", "there")]
+    for folder in folders:
+        folder.mkdir()
+    with held_by_another(DriverLock(folders[0], database, "battery")) as process:
+        told = rf"shared\.db: campaign 'battery' is already driven by process {process.pid} "
+        with pytest.raises(LockHeldError, match=told), DriverLock(folders[1], database, "battery"):
+            pass
+        with DriverLock(folders[1], database, "solar"):
+            pass
+    with DriverLock(folders[1], database, "battery"):
+        pass
 
 
 def test_locks_need_no_database_library() -> None:
