@@ -30,7 +30,10 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Shell:
-    """Lattice vectors up to a radius: integer combinations [v, 3], lengths [v], unit vectors [v, 3]."""
+    """Lattice vectors up to a radius, shortest first.
+
+    vectors: integer combinations [v, 3]; lengths: [v]; directions: unit vectors [v, 3].
+    """
 
     radius: float
     vectors: Integers
@@ -46,7 +49,8 @@ class Shell:
         grid = np.stack(axes, axis=-1).reshape(-1, 3)
         cartesian = grid @ lattice
         lengths = np.linalg.norm(cartesian, axis=1)
-        kept = (lengths <= radius) & (lengths > 0)
+        kept = np.flatnonzero((lengths <= radius) & (lengths > 0))
+        kept = kept[np.argsort(lengths[kept], kind="stable")]
         return cls(radius, grid[kept], lengths[kept], cartesian[kept] / lengths[kept, None])
 
 
@@ -66,6 +70,11 @@ class ReducedCell:
     def size(self) -> int:
         """Number of sites."""
         return len(self.structure)
+
+    @cached_property
+    def is_ordered(self) -> bool:
+        """Whether every site holds exactly one species."""
+        return bool(self.structure.is_ordered)
 
     @cached_property
     def lattice(self) -> Floats:
@@ -98,8 +107,7 @@ class ReducedCell:
     @cached_property
     def minima(self) -> tuple[float, float, float]:
         """Lengths of the three shortest independent lattice vectors of the scaled lattice."""
-        order = np.argsort(self.shell.lengths, kind="stable")
-        vectors, lengths = self.shell.vectors[order], self.shell.lengths[order]
+        vectors, lengths = self.shell.vectors, self.shell.lengths
         normals = np.cross(vectors[0], vectors)
         second = int(np.argmax(np.any(normals != 0, axis=1)))
         third = int(np.argmax(vectors @ normals[second] != 0))
@@ -143,7 +151,7 @@ def may_match(first: ReducedCell, second: ReducedCell) -> bool:
     """False only when StructureMatcher.fit(first, second) is False. Disordered cells always may."""
     if first.size != second.size:
         return False
-    if not (first.structure.is_ordered and second.structure.is_ordered):
+    if not (first.is_ordered and second.is_ordered):
         return True
     if any(minimum > bound for minimum, bound in zip(first.minima, second.bounds, strict=True)):
         return False
@@ -156,20 +164,17 @@ def lattice_mappings(first: ReducedCell, second: ReducedCell) -> Integers:
     factor = 1 + LENGTH_TOLERANCE + SLACK
     radius = float(second.lengths.max()) * factor
     shell = first.shell if radius <= first.shell.radius else Shell.of(first.lattice, radius)
-    lengths, directions = shell.lengths, shell.directions
-    choices = [
-        np.flatnonzero((lengths < length * factor) & (lengths > length / factor)) for length in second.lengths
-    ]
-    a, b, c = (directions[chosen] for chosen in choices)
+    starts = np.searchsorted(shell.lengths, second.lengths / factor)
+    ends = np.searchsorted(shell.lengths, second.lengths * factor)
+    places = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
+    a, b, c = (shell.directions[place] for place in places)
     alpha, beta, gamma = second.cosine_limits
-    fitting = (
-        _near(a @ b.T, gamma)[:, :, None]
-        & _near(a @ c.T, beta)[:, None, :]
-        & _near(b @ c.T, alpha)[None, :, :]
-    )
-    i, j, k = np.nonzero(fitting)
-    rows = (choices[0][i], choices[1][j], choices[2][k])
-    matrices = np.stack([shell.vectors[row] for row in rows], axis=1)
+    a_b, a_c, b_c = _near(a @ b.T, gamma), _near(a @ c.T, beta), _near(b @ c.T, alpha)
+    if not np.any((a_b.astype(np.float32) @ b_c.astype(np.float32))[a_c]):
+        return np.empty((0, 3, 3), dtype=np.int64)
+    found = np.nonzero(a_b[:, :, None] & a_c[:, None, :] & b_c[None, :, :])
+    rows = [shell.vectors[place][chosen] for place, chosen in zip(places, found, strict=True)]
+    matrices = np.stack(rows, axis=1)
     determinants = np.abs(np.linalg.det(matrices))
     return np.asarray(matrices[(determinants > 0.5 - SLACK) & (determinants < 1.5 + SLACK)])
 

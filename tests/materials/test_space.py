@@ -146,7 +146,12 @@ def test_skewed_cells_are_judged_by_true_distances(seed: int) -> None:
     skewed = pmg.Structure(
         change @ good.lattice.matrix, good.species, good.cart_coords, coords_are_cartesian=True
     )
+    elsewhere = skewed.frac_coords + rng.integers(-3, 4, (8, 3))
+    skewed = pmg.Structure(skewed.lattice, good.species, elsewhere)
     assert space().why_not(Crystal(skewed)) is None
+    near = skewed.copy()
+    near.append("Cl", skewed[0].coords + rng.integers(-3, 4, 3) @ skewed.lattice.matrix + 0.5, True)
+    assert space(charge_balanced=False).why_not(Crystal(near)) == "atoms too close"
 
 
 @settings(deadline=None, max_examples=10)
