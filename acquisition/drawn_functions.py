@@ -7,6 +7,8 @@ same random numbers for all candidates, at a small part of the cost.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from botorch.models.ensemble import EnsembleModel
 from botorch.models.model import Model
@@ -14,6 +16,7 @@ from botorch.posteriors import Posterior
 from botorch.posteriors.ensemble import EnsemblePosterior
 from botorch.sampling.base import MCSampler
 from botorch.sampling.get_sampler import get_sampler
+from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
 
@@ -31,7 +34,9 @@ class DrawnFunctions(EnsembleModel):  # type: ignore[misc]
     @classmethod
     def of(cls, model: Model, inputs: Tensor, number: int, seed: int) -> DrawnFunctions:
         """`number` functions of `model`, drawn jointly at inputs [points, k]."""
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # Points that nearly coincide need jitter on the diagonal; gpytorch says so each time.
+            warnings.simplefilter("ignore", NumericalWarning)
             posterior = model.posterior(inputs)
             draws = get_sampler(posterior, torch.Size([number]), seed=seed)(posterior)
         if not draws.isfinite().all():

@@ -19,7 +19,6 @@ from materials.goals import Constraint, Objective
 Floats = npt.NDArray[np.float64]
 
 MARGIN = 0.1
-"""The reference point lies this share of the observed range below the worst of the front."""
 SMALLEST_SPREAD = 1e-9
 
 
@@ -27,8 +26,8 @@ SMALLEST_SPREAD = 1e-9
 class Goals:
     """Objectives as scores: larger is better, 0 at the reference point, in units of the observed spread.
 
-    columns: where each property stands among the surrogate's outputs. observed: [n, objectives], the scores of
-    the complete records. reference and spread: [objectives], in the properties' units.
+    columns: where each property stands among the surrogate's outputs. observed: [n, objectives], the scores on
+    the Pareto front. reference and spread: [objectives], in the properties' units.
     """
 
     objectives: tuple[Objective, ...]
@@ -47,13 +46,13 @@ class Goals:
         """
         columns = {name: i for i, name in enumerate(properties)}
         measured = [_measured(archive, o) for o in archive.objectives]
-        complete = [s for r in archive.complete if (s := archive.scores(r)) is not None]
-        feasible = np.array(complete, dtype=float).reshape(len(complete), len(measured))
-        worst = [reference_point(column) for column in (feasible.T if complete else measured)]
-        reference, spread = np.array(worst), np.array([_spread(column) for column in measured])
+        front = [s for r in archive.pareto_front() if (s := archive.scores(r)) is not None]
+        best = np.array(front, dtype=float).reshape(len(front), len(measured))
+        reference = np.array([_reference(*columns) for columns in zip(best.T, measured, strict=True)])
+        spread = np.array([_spread(column) for column in measured])
         constraints = tuple(c for c in archive.constraints if c.property in columns)
         scales = np.array([_spread(_values(archive, c.property)) for c in constraints])
-        observed = (feasible - reference) / spread
+        observed = (best - reference) / spread
         return cls(archive.objectives, constraints, columns, reference, spread, observed, scales)
 
     def scores(self, samples: Tensor, X: Tensor | None = None) -> Tensor:  # noqa: N803
@@ -144,10 +143,16 @@ def probability_kept(
     return probability
 
 
-def reference_point(scores: Floats) -> float:
-    """Below the worst of an objective's scores [n] by a tenth of their range."""
-    worst, best = float(scores.min()), float(scores.max())
-    return worst - MARGIN * max(best - worst, SMALLEST_SPREAD)
+def _reference(front: Floats, measured: Floats) -> float:
+    """One coordinate of the reference point, from the scores on the front [f] and all measured ones [n].
+
+    The worst of the front less a tenth of its range (Ishibuchi, Akedo, Nojima, GECCO 2011). A front of one
+    point has no range; then, and while nothing is complete, the worst of all measured scores stands in.
+    """
+    column = (
+        front if len(front) > 1 and np.ptp(front) > SMALLEST_SPREAD else np.concatenate([front, measured])
+    )
+    return float(column.min() - MARGIN * max(np.ptp(column), SMALLEST_SPREAD))
 
 
 def _measured(archive: Archive, objective: Objective) -> Floats:

@@ -28,7 +28,7 @@ class Feasibility:
 
     Dirichlet-based regression for classification: Milios, Camoriano, Michiardi, Rosasco, Filippone,
     NeurIPS 2018; with two classes that share a kernel it is one regression on their difference. Far from all
-    data it says what is usual. Before any failure it is 1; before any success (failures + 2)^-1.
+    data it says what is usual. Before any failure it is 1; without a model, Laplace's rule of succession.
     """
 
     def __init__(self, inputs: Tensor, labels: Tensor, model: SingleTaskGP | None) -> None:
@@ -41,7 +41,7 @@ class Feasibility:
         """From inputs [n, k] and whether each line ended with values."""
         labels = torch.tensor([LABEL if s else -LABEL for s in succeeded], dtype=torch.float64)
         model = None
-        if len(set(succeeded)) == 2:
+        if len(set(succeeded)) == 2 and inputs.shape[1]:
             model, _, _ = fit_first_that_holds(lambda: label_gp(inputs, labels, LABEL_VARIANCE))
         return cls(inputs, labels, model)
 
@@ -56,14 +56,14 @@ class Feasibility:
 
     @classmethod
     def without_model(cls, succeeded: Sequence[bool]) -> Feasibility:
-        """Where all lines so far ended alike: nothing about the materials can be told from that."""
+        """Where nothing can be told from the materials: all lines ended alike, or none is described."""
         return cls.fit(torch.zeros(len(succeeded), 0, dtype=torch.float64), succeeded)
 
     @property
     def usual(self) -> float:
         """The probability for a material of which nothing is known, where there is no model."""
         failures = int((self.labels < 0).sum())
-        return 1 / (failures + 2) if failures else 1.0
+        return (len(self.labels) - failures + 1) / (len(self.labels) + 2) if failures else 1.0
 
     def probability(self, inputs: Tensor) -> Floats:
         """[n] for inputs [n, k]."""

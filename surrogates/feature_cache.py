@@ -27,13 +27,12 @@ class FeatureCache:
         self._version = version
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._create()
+            self._open().close()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             warnings.warn(f"{path}: not a readable feature cache ({error}); starting a new one", stacklevel=2)
             path.unlink()
-            self._create()
 
     def get(self, ids: Sequence[str]) -> tuple[dict[str, Floats32], list[str]]:
         """The known rows by id, and the ids not known yet, each once and in the order given."""
@@ -60,9 +59,8 @@ class FeatureCache:
             connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
 
     def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=60)
-
-    def _create(self) -> None:
+        connection = sqlite3.connect(self._path, timeout=60)
+        # Every time, so that a file deleted under a running campaign is simply begun anew.
         columns = "id TEXT, version TEXT, row BLOB NOT NULL, PRIMARY KEY (version, id)"
-        with closing(self._open()) as connection, connection:
-            connection.execute(f"CREATE TABLE IF NOT EXISTS features ({columns})")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS features ({columns})")
+        return connection

@@ -52,10 +52,13 @@ class GaussianProcessSurrogate(Surrogate):
         candidates, succeeded = outcomes_of(archive)
         rows = {name: rows_of(archive, name) for name in self.wanted}
         rows = {name: found for name, found in rows.items() if len(set(found.values)) > 1}
+        self.feasible = Feasibility.without_model(succeeded)
         if not rows and len(set(succeeded)) < 2:
-            self.feasible = Feasibility.without_model(succeeded)
             return
-        self.reduction = Reduction.fit(self._describe([r.candidate for r in archive.values()]))
+        features = self._describe([r.candidate for r in archive.values()])
+        if not _any_described(features):
+            return
+        self.reduction = Reduction.fit(features)
         with reproducible(seed):
             for name, found in rows.items():
                 fitted = fit_property(property_named(name), found, self.inputs(found.candidates), seed)
@@ -80,6 +83,8 @@ class GaussianProcessSurrogate(Surrogate):
         import torch
 
         features = self._describe(candidates)
+        if self.reduction is None and not _any_described(features):
+            return torch.full((len(candidates), 1), torch.nan, dtype=torch.float64)
         if self.reduction is None:
             self.reduction = Reduction.fit(features)
         return torch.from_numpy(self.reduction.apply(features))
@@ -120,6 +125,10 @@ class GaussianProcessSurrogate(Surrogate):
         from surrogates.stored_gp import save
 
         return save(self, folder)
+
+
+def _any_described(features: Floats) -> bool:
+    return bool(np.isfinite(features).all(axis=1).any())
 
 
 def _described(inputs: Tensor, succeeded: Sequence[bool]) -> tuple[Tensor, list[bool]]:

@@ -309,3 +309,12 @@ def test_settings_refuse_a_potential_beside_the_composition_descriptor():
         GaussianProcessSettings(descriptor="composition", potential="7net-mf-0")
     assert GaussianProcessSettings().material_kinds == ("crystal",)
     assert "composition" in GaussianProcessSettings(descriptor="composition").material_kinds
+
+
+def test_an_archive_of_which_nothing_can_be_described_gives_no_model():
+    points = Line([np.nan, np.nan, np.nan, 1.0, 2.0])
+    archive = Archive([*points.archive("band_gap", [1.0, 2.0]).values(), points.failed(2)])
+    surrogate = fitted(points, archive, "band_gap")
+    assert surrogate.properties == ()
+    assert surrogate.feasibility(points.candidates).tolist() == pytest.approx([3 / 5] * 5)
+    assert surrogate.inputs(points.candidates).isfinite().all(dim=1).tolist() == [False] * 3 + [True] * 2
