@@ -36,6 +36,10 @@ def test_the_plan_names_what_is_searched_measured_and_spent() -> None:
     assert "runs/mine/campaign.db" in line(text, "files")
 
 
+def test_shares_are_told_as_parts_of_the_pool() -> None:
+    assert "substitution 88%, random 4%, genetic 7%" in printed("battery.yaml", "generators[0].share=3")
+
+
 def test_the_plan_ends_with_the_effective_file() -> None:
     text = printed("pool.yaml", "budget.rounds=7")
     effective = text.split("Effective configuration\n")[1]
