@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from loop.part_files import compute, done_ids, grouped
+from loop.part_files import compute, done_ids, grouped, records
 
 ATOMS_PER_TASK = {"cpu": 256, "cuda": 8192}
 
@@ -32,7 +32,7 @@ class Tier(StrEnum):
 
 
 def build_single_point(data: Path, work: Path, workers: int, device: str, potential: str) -> None:
-    """Energies of every near-hull phase at its database geometry: small cells and battery elements first."""
+    """Energies of every near-hull phase at its database geometry: elements, small cells and battery chemistry first."""
     from experiments.reference_selection import BATTERY_ELEMENTS, REDOX_METALS, fit_volume_scaling, select
     from experiments.reference_tasks import LARGEST_RELAXED, SinglePointTask
     from materials.potential import load_potential
@@ -43,6 +43,7 @@ def build_single_point(data: Path, work: Path, workers: int, device: str, potent
     battery = BATTERY_ELEMENTS | REDOX_METALS
     phases.sort(
         key=lambda phase: (
+            len(phase.elements) > 1,
             phase.atoms > LARGEST_RELAXED and not phase.elements <= battery,
             phase.atoms,
             phase.id,
@@ -60,7 +61,8 @@ def build_relaxed(data: Path, work: Path, workers: int, potential: str, fmax: fl
 
     path = work / "relaxed.jsonl"
     done = done_ids(path)
-    phases = to_relax(data, select(data, load_potential(potential).elements))
+    points = {record["id"]: record["energy_per_atom"] for record in records(work / "single_point.jsonl")}
+    phases = to_relax(data, select(data, load_potential(potential).elements), points)
     phases = [phase for phase in phases if phase.id not in done]
     compute(
         RelaxTask(potential, fmax, steps, fit_volume_scaling(data)),

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from loop.part_files import compute, done_ids, grouped, records
 from experiments.reference_selection import Phase, rows, select
 from experiments.reference_tasks import SHARED_RELAXED, primitive
+from loop.part_files import compute, done_ids, grouped, records
 from materials.corrections import CorrectionScheme, correction_per_atom
 from materials.hull import DATA
 from materials.potential import load_potential

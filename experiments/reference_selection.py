@@ -74,7 +74,7 @@ def rows(data: Path, table: str) -> Iterator[dict[str, str]]:
 
 
 def select(data: Path, known_elements: frozenset[str]) -> list[Phase]:
-    """Every near-hull phase of the given elements, at most two per formula, those with the lowest labels."""
+    """Near-hull phases of the given elements, the two lowest labels of a formula; all phases of pure elements."""
     labels = _labels(data)
     ground_state = {
         row["reduced_formula"]: float(row["Ed_eV_atom"])
@@ -88,7 +88,11 @@ def select(data: Path, known_elements: frozenset[str]) -> list[Phase]:
         formula = composition.reduced_formula
         label = labels.get(row["material_id"])
         on_hull = ground_state.get(formula, np.inf) <= 0
-        if row["material_id"] in GLITCHES or not (label <= NEAR_HULL if label is not None else on_hull):
+        near = label <= NEAR_HULL if label is not None else on_hull
+        # Every formation energy rests on the elements, whose ground states (N2, Br2, P) often have no label
+        # here.
+        elemental = len(composition.elements) == 1
+        if row["material_id"] in GLITCHES or not (near or elemental):
             continue
         if {element.symbol for element in composition.elements} - known_elements:
             continue
@@ -99,7 +103,8 @@ def select(data: Path, known_elements: frozenset[str]) -> list[Phase]:
     chosen: list[Phase] = []
     for candidates in by_formula.values():
         candidates.sort(key=lambda ranked: (ranked[0], ranked[1].id))
-        chosen.extend(phase for _, phase in candidates[:POLYMORPHS_PER_FORMULA])
+        kept = len(candidates) if len(candidates[0][1].elements) == 1 else POLYMORPHS_PER_FORMULA
+        chosen.extend(phase for _, phase in candidates[:kept])
     return chosen
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pymatgen.core import Structure
 
 from experiments.reference_selection import (
@@ -22,6 +23,7 @@ from materials.reference_table import structure_text
 
 Record = dict[str, Any]
 LARGEST_RELAXED = 40  # atoms in the primitive cell
+ELEMENTAL_WINDOW = 0.02  # eV/atom
 SHARED_RELAXED = "sevennet0_relaxed_mp"
 
 
@@ -83,35 +85,26 @@ def primitive(phase: Phase) -> Structure:
     return structure.get_primitive_structure()
 
 
-def to_relax(data: Path, near_hull: Sequence[Phase]) -> list[Phase]:
+def to_relax(data: Path, near_hull: Sequence[Phase], points: Mapping[str, float]) -> list[Phase]:
     """What the shared relaxed table lacks, in order of use to a battery campaign.
 
-    First its elements that did not converge, from where they stopped, as every formation energy needs them. Then
-    near-hull phases of the battery elements and Co, Ni, Mn, Fe up to 40 atoms, at most two per formula: battery
-    elements alone before the rest, small before large. Last the table's compounds that did not converge: they are
-    slow, and what they gain is a few meV/atom.
+    First elements, as every formation energy needs them: those whose single point (points: id to eV/atom)
+    lies within ELEMENTAL_WINDOW of their lowest. Then near-hull phases of the battery elements and Co, Ni,
+    Mn, Fe up to 40 atoms, at most two per formula: battery elements alone before the rest, small before
+    large. Last the table's compounds that did not converge, from where they stopped: they are slow, and what
+    they gain is a few meV/atom.
     """
     shared = list(rows(data, SHARED_RELAXED))
-    unconverged = [
-        Phase(
-            row["material_id"],
-            row["formula"],
-            0.0,
-            True,
-            int(row["spacegroup"]),
-            row["cell"],
-            row["sites"],
-            int(row["nsites"]),
-        )
-        for row in shared
-        if row["converged"] != "True"
-    ]
-    relaxed = {row["material_id"] for row in shared}
+    relaxed = {row["material_id"] for row in shared if row["converged"] == "True"}
+    unconverged = {phase.id: phase for phase in map(_as_phase, shared) if phase.id not in relaxed}
+    elements = [phase for phase in _low_elements(near_hull, points) if phase.id not in relaxed]
     per_formula = Counter(row["formula"] for row in shared)
     wanted = [
         phase
         for phase in near_hull
         if phase.id not in relaxed
+        and phase.id not in unconverged
+        and len(phase.elements) > 1
         and phase.atoms <= LARGEST_RELAXED
         and phase.elements <= BATTERY_ELEMENTS | REDOX_METALS
     ]
@@ -123,8 +116,24 @@ def to_relax(data: Path, near_hull: Sequence[Phase]) -> list[Phase]:
         per_formula[phase.formula] += 1
         if per_formula[phase.formula] <= POLYMORPHS_PER_FORMULA:
             additions.append(phase)
-    elemental = [phase for phase in unconverged if len(phase.elements) == 1]
-    return elemental + additions + [phase for phase in unconverged if len(phase.elements) > 1]
+    started = {phase.id for phase in elements}
+    return elements + additions + [phase for phase in unconverged.values() if phase.id not in started]
+
+
+def _low_elements(near_hull: Sequence[Phase], points: Mapping[str, float]) -> list[Phase]:
+    """Elemental phases near the lowest single point of their element, small before large."""
+    elemental = [phase for phase in near_hull if len(phase.elements) == 1 and phase.id in points]
+    lowest: dict[str, float] = {}
+    for phase in elemental:
+        lowest[phase.formula] = min(lowest.get(phase.formula, np.inf), points[phase.id])
+    low = [phase for phase in elemental if points[phase.id] <= lowest[phase.formula] + ELEMENTAL_WINDOW]
+    return sorted(low, key=lambda phase: (phase.atoms, phase.id))
+
+
+def _as_phase(row: Mapping[str, str]) -> Phase:
+    """A row of the shared relaxed table as a phase to start from."""
+    spacegroup, atoms = int(row["spacegroup"]), int(row["nsites"])
+    return Phase(row["material_id"], row["formula"], 0.0, True, spacegroup, row["cell"], row["sites"], atoms)
 
 
 @dataclass(frozen=True)

@@ -103,10 +103,11 @@ def data(tmp_path: Path) -> Path:
 
 def test_near_hull_phases_are_chosen_two_per_formula(data: Path) -> None:
     chosen = {phase.id: phase for phase in select(data, KNOWN)}
-    # mp-3 is third of its formula, mp-4 too high, mp-866714 a glitch, polonium unknown, iron without a credible label.
-    assert set(chosen) == {"mp-1", "mp-2", "mp-5", "mp-6"}
+    # mp-3 is third of its formula, mp-4 too high, mp-866714 a glitch, polonium unknown; elements need no label.
+    assert set(chosen) == {"mp-1", "mp-2", "mp-5", "mp-6", "mp-9"}
     assert chosen["mp-2"].label == 0.0
     assert chosen["mp-5"].label is None
+    assert chosen["mp-9"].label is None
     assert chosen["mp-1"].pbe_cell
     assert chosen["mp-1"].structure().volume == pytest.approx(SALT.volume * 1.08, rel=1e-4)
     assert not chosen["mp-2"].pbe_cell
@@ -156,7 +157,14 @@ def test_the_lower_of_both_volumes_is_kept(data: Path) -> None:
 
 
 def test_what_is_relaxed_counts_towards_two_per_formula(data: Path) -> None:
-    assert [phase.id for phase in to_relax(data, select(data, KNOWN))] == ["mp-6", "mp-2", "mp-1"]
+    points = {"mp-5": -1.75, "mp-6": -1.7, "mp-9": -8.0}
+    # Lithium is relaxed already.
+    assert [phase.id for phase in to_relax(data, select(data, KNOWN), points)] == [
+        "mp-6",
+        "mp-9",
+        "mp-2",
+        "mp-1",
+    ]
 
 
 @pytest.mark.slow
@@ -170,14 +178,14 @@ def test_a_run_is_resumed_and_finished(data: Path, tmp_path: Path, monkeypatch: 
     build_single_point(data, work, 1, "cpu", "7net-0")
     assert (work / "single_point.jsonl").read_text() == before
     build_relaxed(data, work, 1, "7net-0", 0.05, 50)
-    assert done_ids(work / "relaxed.jsonl") == {"mp-6", "mp-1", "mp-2"}
+    assert done_ids(work / "relaxed.jsonl") == {"mp-6", "mp-9", "mp-1", "mp-2"}
 
     monkeypatch.setattr(reference_files, "DATA", tmp_path / "shipped")
     write_reference(data, work, "7net-0", 1)
     relaxed = read_table(tmp_path / "shipped" / "reference_7net-0_relaxed.csv.xz")
     points = read_table(tmp_path / "shipped" / "reference_7net-0_single_point.csv.xz")
     # The failed relaxation stays in the single-point tier, so that no near-hull phase is lost.
-    assert relaxed.ids == {"mp-1", "mp-2", "mp-5"}
+    assert relaxed.ids == {"mp-1", "mp-2", "mp-5", "mp-9"}
     assert points.ids == {"mp-6"}
     hull = ReferenceHull([relaxed, points])
     salt = hull.known_phases("LiCl")[0]
