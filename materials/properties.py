@@ -78,5 +78,5 @@ def property_named(name: str) -> Property:
     if name in PROPERTIES:
         return PROPERTIES[name]
     near = difflib.get_close_matches(name, PROPERTIES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"unknown property {name!r}{hint} Known properties: {', '.join(PROPERTIES)}")

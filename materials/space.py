@@ -109,10 +109,6 @@ class Space(Settings):
         if foreign:
             raise ValueError(f"required: {', '.join(foreign)} not in elements; add them there")
         least, most = self.number_of_elements
-        if least > len(self.elements):
-            raise ValueError(
-                f"number_of_elements: at least {least} wanted, but elements has {len(self.elements)}"
-            )
         if len(self.required) > most:
             raise ValueError(f"required: {len(self.required)} elements, but number_of_elements allows {most}")
         if max(least, len(self.required)) > self.number_of_atoms[1]:
