@@ -7,9 +7,12 @@ import logging
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
-from itertools import combinations_with_replacement
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import combinations_with_replacement, islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -23,6 +26,8 @@ from materials.space import Space
 logger = logging.getLogger(__name__)
 
 KIND: Final = "random"
+# Processes that grow crystals side by side; the results do not depend on it.
+CHILDREN = 2
 # Compositions in a row that grew into nothing new, after which the space counts as exhausted.
 MOST_MISSES = 100
 # Hangs in one call after which it ends: each costs the time-out and a new process.
@@ -30,8 +35,8 @@ MOST_HANGS = 3
 # The volume is drawn from this range times the sum of the species' volumes.
 VOLUME_FACTORS = (1.0, 1.4)
 # The least distance of atoms: of their covalent radii, and of their ionic radii where charges have the same sign.
-COVALENT_FACTOR = 0.7
-IONIC_FACTOR = 0.7
+COVALENT_FACTOR = 0.75
+IONIC_FACTOR = 0.75
 
 
 class RandomSettings(GeneratorSettings):
@@ -48,12 +53,15 @@ class RandomSettings(GeneratorSettings):
 
 
 class RandomCrystals(Generator):
-    """Grows crystals in a child process that is cut off when it hangs."""
+    """Grows crystals in child processes that are cut off when they hang."""
 
     def __init__(self, space: Space, attempts: int, seconds: float) -> None:
         self._space = space
         self._attempts = attempts
-        self._child = Child(seconds)
+        self._threads = ThreadPoolExecutor(CHILDREN)
+        self._idle: SimpleQueue[Child] = SimpleQueue()
+        for _ in range(CHILDREN):
+            self._idle.put(Child(seconds))
 
     def propose(
         self, n: int, archive: Archive, rng: np.random.Generator, guide: Guide | None = None
@@ -66,24 +74,48 @@ class RandomCrystals(Generator):
         from generators.novelty import known_materials
 
         known = known_materials(archive)
-        misses = 0
-        hangs = self._child.hangs
-        while n > 0 and misses < MOST_MISSES and self._child.hangs - hangs < MOST_HANGS:
-            seed = int(rng.integers(2**32))
-            composition = next(self._space.random_compositions(rng, 1), None)
-            if composition is None:
-                return
-            candidate = self._grow({e.symbol: round(x) for e, x in composition.items()}, seed)
+        misses = hangs = 0
+        for seed, answer in self._answers(np.random.default_rng(int(rng.integers(2**63)))):
+            hangs += answer is None
             misses += 1
+            candidate = self._candidate(answer, seed) if answer else None
             if candidate is not None and known.find(candidate.material) is None:
                 known.add(candidate.id, candidate.material)
                 misses, n = 0, n - 1
                 yield candidate
+            if n <= 0 or misses >= MOST_MISSES or hangs >= MOST_HANGS:
+                return
 
-    def _grow(self, amounts: dict[str, int], seed: int) -> Candidate | None:
-        answer = self._child.ask(job(amounts, seed, self._attempts))
-        if not answer:
-            return None
+    def _answers(self, rng: np.random.Generator) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """Seed and answer of one job after the other, in the order of the draws, while the next are worked on."""
+        questions = self._questions(rng)
+        pending: deque[tuple[int, Future[dict[str, Any] | None]]] = deque()
+        try:
+            while True:
+                for question in islice(questions, CHILDREN - len(pending)):
+                    pending.append((question["seed"], self._threads.submit(self._ask, question)))
+                if not pending:
+                    return
+                seed, future = pending.popleft()
+                yield seed, future.result()
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+    def _questions(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+        """Jobs for random compositions, until the space gives no more of them."""
+        while (composition := next(self._space.random_compositions(rng, 1), None)) is not None:
+            amounts = {e.symbol: round(x) for e, x in composition.items()}
+            yield job(amounts, int(rng.integers(2**32)), self._attempts)
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any] | None:
+        child = self._idle.get()
+        try:
+            return child.ask(question)
+        finally:
+            self._idle.put(child)
+
+    def _candidate(self, answer: dict[str, Any], seed: int) -> Candidate | None:
         crystal = Crystal.from_dict(answer["crystal"])
         if self._space.why_not(crystal) is not None:
             return None
@@ -125,11 +157,10 @@ class Child:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.hangs = 0
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a job; {} when the process used up its time on it."""
+    def ask(self, question: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer to a job; None when the process used up its time on it."""
         if self._process is None:
             self._process = self._start()
         assert self._process.stdin is not None
@@ -138,9 +169,8 @@ class Child:
         line = self._process.stdout.readline()
         if not line:
             self.close()
-            self.hangs += 1
             logger.warning("generator random: pyxtal hung and was cut off on %s", question)
-            return {}
+            return None
         answer: dict[str, Any] = json.loads(line)
         return answer
 

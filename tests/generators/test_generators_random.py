@@ -10,7 +10,7 @@ import pytest
 from generator_cases import crystal, propose
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from generators.random_crystal import MOST_HANGS, Child, RandomCrystals, RandomSettings, job
+from generators.random_crystal import CHILDREN, MOST_HANGS, Child, RandomCrystals, RandomSettings, job
 from materials.archive import Archive
 from materials.space import Space
 
@@ -54,9 +54,10 @@ def test_a_hang_is_cut_off_and_the_next_job_answered() -> None:
     child = Child(seconds=1.5)
     # 120 atoms packed a hundred times too tight keep pyxtal busy for hours.
     endless = job({"Li": 60, "O": 60}, seed=1, attempts=10**6) | {"volume": 12.0}
-    assert child.ask(endless) == {}
+    assert child.ask(endless) is None
     easy = job({"Li": 1, "Cl": 1}, seed=1, attempts=50)
     answer = child.ask(easy)
+    assert answer is not None
     assert answer["crystal"]["species"] in ([{"Li": 1.0}, {"Cl": 1.0}], [{"Cl": 1.0}, {"Li": 1.0}])
     assert Child(seconds=60).ask(easy) == answer
 
@@ -65,7 +66,7 @@ def test_a_generator_ends_after_a_few_hangs(empty: Archive, caplog: pytest.LogCa
     # No crystal can be grown in a thousandth of a second of processor time.
     generator = RandomSettings(seconds=0.001).build(Space(formula="Li3ClO"))
     assert propose(generator, 1, empty) == []
-    assert len(caplog.records) == MOST_HANGS
+    assert MOST_HANGS <= len(caplog.records) <= MOST_HANGS + CHILDREN - 1
 
 
 def test_the_child_ends_with_its_parent() -> None:
