@@ -21,6 +21,7 @@ from materials.reference_table import structure_from_text
 
 NEAR_HULL = 0.02  # eV/atom above the Materials Project hull
 POLYMORPHS_PER_FORMULA = 2
+POLYMORPHS_WITHOUT_LABEL = 6  # nothing tells which of them is the ground state
 # fmt: off
 BATTERY_ELEMENTS = frozenset({
     "Li", "Na", "Mg", "Al", "Ga", "In", "B", "Si", "Ge", "Sn", "P", "As", "Sb", "O", "S", "Se", "N",
@@ -103,9 +104,16 @@ def select(data: Path, known_elements: frozenset[str]) -> list[Phase]:
     chosen: list[Phase] = []
     for candidates in by_formula.values():
         candidates.sort(key=lambda ranked: (ranked[0], ranked[1].id))
-        kept = len(candidates) if len(candidates[0][1].elements) == 1 else POLYMORPHS_PER_FORMULA
-        chosen.extend(phase for _, phase in candidates[:kept])
+        chosen.extend(_lowest([phase for _, phase in candidates]))
     return chosen
+
+
+def _lowest(phases: Sequence[Phase]) -> Sequence[Phase]:
+    """The phases of one formula to keep, of phases in order of rank."""
+    if len(phases[0].elements) == 1:
+        return phases
+    unlabelled = all(phase.label is None for phase in phases)
+    return phases[: POLYMORPHS_WITHOUT_LABEL if unlabelled else POLYMORPHS_PER_FORMULA]
 
 
 def _labels(data: Path) -> dict[str, float]:
