@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loop.config import CampaignConfig, ConstraintSettings, ObjectiveSettings
 from loop.plugins import ACQUISITIONS, GENERATORS, ORACLES, SURROGATES
+from loop.prior import read_prior
 from materials.chemistry import balanced_formula_exists
 from materials.properties import property_named
 from materials.space import Space
@@ -21,7 +22,10 @@ MOST_SYSTEMS = 2000
 
 
 def describe(config: CampaignConfig, folder: Path | None = None) -> RenderableType:
-    """The plan and the complete effective configuration, for a rich console."""
+    """The plan and the complete effective configuration, for a rich console.
+
+    Raises CampaignError where a table of measurements cannot be read.
+    """
     from rich.console import Group
     from rich.syntax import Syntax
     from rich.table import Table
@@ -46,7 +50,7 @@ def plan(config: CampaignConfig, folder: Path) -> Iterator[tuple[str, str]]:
     """(label, sentence) for each part of the plan."""
     yield "space", _space(config.space)
     yield "goals", "\n".join([*map(_objective, config.objectives), *map(_constraint, config.constraints)])
-    yield "known before", ", ".join(str(path) for path in config.data) or "nothing"
+    yield "known before", _known_before(config)
     yield "candidates", _generators(config)
     yield "choice", f"{config.acquisition.kind} on a {config.surrogate.kind} surrogate"
     for number, sentence in enumerate(_line(config)):
@@ -57,6 +61,14 @@ def plan(config: CampaignConfig, folder: Path) -> Iterator[tuple[str, str]]:
     yield "MLflow", _tracking(config)
     for problem in _plugin_problems():
         yield "warning", problem
+
+
+def _known_before(config: CampaignConfig) -> str:
+    """What the tables of measurements hold; they are read, so a broken one is noticed now."""
+    candidates, measurements = read_prior(config.data)
+    number = sum(len(found) for found in measurements.values())
+    names = ", ".join(str(path) for path in config.data)
+    return f"{len(candidates)} materials with {number} measurements in {names}" if names else "nothing"
 
 
 def _space(space: Space) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from loop.errors import CampaignError
 from loop.loading import effective_yaml, load_campaign
 from loop.plan import describe
 from loop.yaml_text import read_yaml
@@ -34,6 +35,14 @@ def test_the_plan_names_what_is_searched_measured_and_spent() -> None:
     assert "only with energy_above_hull at most 0.15" in text
     assert "3 rounds of 8: 24 candidates, at most 72 oracle calls" in line(text, "budget")
     assert "runs/mine/campaign.db" in line(text, "files")
+
+
+def test_what_is_known_before_is_read(tmp_path: Path) -> None:
+    assert "16 materials with 32 measurements in" in line(printed("pool.yaml"), "known before")
+    broken = tmp_path / "broken.csv"
+    broken.write_text("formula,band_gap\nLi2O,5.0\nXq3,1.0\n")
+    with pytest.raises(CampaignError, match=r"broken\.csv, row 3: 'Xq3' is no chemical formula"):
+        printed("pool.yaml", f"data=[{broken}]")
 
 
 def test_shares_are_told_as_parts_of_the_pool() -> None:
