@@ -124,6 +124,14 @@ def test_energies_that_are_not_numbers_are_no_values(tmp_path: Path) -> None:
     assert kind_of(outcome) is FailureKind.NOT_FINITE
 
 
+def test_a_stretched_cell_in_which_lbfgs_jumps_to_and_fro_relaxes_with_fire() -> None:
+    salt = Structure(Lattice.cubic(4.2), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    outcome = relaxed(salt)
+    assert outcome.status is Status.DONE
+    assert outcome.provenance["optimizer"] == "FIRE"
+    assert outcome.provenance["volume_change"] < -0.5
+
+
 def test_running_out_of_steps_is_not_converged_and_keeps_its_provenance() -> None:
     outcome = relaxed(LI2O.copy().apply_strain(0.06), steps=2)
     assert kind_of(outcome) is FailureKind.NOT_CONVERGED
