@@ -76,10 +76,7 @@ def open_database(url: URL, *, create: bool) -> Engine:
 def open_for_viewing(url: URL) -> Engine:
     """An engine that only reads. SQLite is opened read-only; PostgreSQL transactions are READ ONLY."""
     with told_plainly(told(url)):
-        if url.get_backend_name() == "sqlite":
-            engine = _view_sqlite(Path(str(url.database)))
-        else:
-            engine = server_engine(url).execution_options(postgresql_readonly=True)
+        engine = (_view_sqlite if url.get_backend_name() == "sqlite" else _view_server)(url)
         with engine.connect() as connection:
             current, newest = _check_revision(connection, told(url)), revisions()[-1]
     if current != newest:
@@ -126,16 +123,27 @@ def _open_sqlite(path: Path, create: bool) -> Engine:
     return engine
 
 
-def _view_sqlite(path: Path) -> Engine:
+def _view_sqlite(url: URL) -> Engine:
+    path = Path(str(url.database))
     if not path.exists():
         raise StateError(f"{path}: no campaign database is there")
     query = {"mode": "ro", "uri": "true"}
     if not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
         # A reader of a WAL database makes its index file; where it may not, nobody else is writing either.
         query["immutable"] = "1"
-    url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
-    engine = create_engine(url, connect_args={"timeout": PATIENCE})
+    read_only = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+    engine = create_engine(read_only, connect_args={"timeout": PATIENCE})
     _prepare_sqlite(engine, None)
+    return engine
+
+
+def _view_server(url: URL) -> Engine:
+    engine = server_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:
+        connection.read_only = True
+
     return engine
 
 

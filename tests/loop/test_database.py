@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pymatgen.core as pmg
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from stored_campaign import (
     GOALS,
     LINE,
@@ -355,7 +355,8 @@ def test_a_viewer_sees_each_change_and_cannot_write(place: str, decided: Store) 
         decided.commit_decision(2, **decision([C], [C]))
         assert list(viewer.archive(GOALS, (), LINE)) == [A.id, B.id, C.id]
         assert viewer.dump() == decided.dump()
-        assert not hasattr(viewer, "record_outcome")
+        with pytest.raises(StateError), viewer._read() as session:
+            session.execute(text("DELETE FROM selections"))
 
 
 def test_a_viewer_looking_all_the_time_sees_whole_steps_and_disturbs_nobody(place: str, store: Store) -> None:
