@@ -107,6 +107,8 @@ class Substitution(Generator):
         if species is None or note in seen:
             return None
         seen.add(note)
+        if not template.is_ionic(species):
+            return None
         crystal = Crystal(template.decorated(species))
         if self._space.why_not(crystal) is not None:
             return None
