@@ -22,9 +22,9 @@ from generators.species import Species, ionic_radius, likely_charges, species_vo
 SYMMETRY_PRECISION = 0.05
 # Pairs farther apart than this (angstrom) are no bonds in any crystal.
 LONGEST_BOND = 6.0
-# An ion's nearest counter-ion is at most this many times as far as its nearest neighbour. All but 1 of 333 known lithium
-# phases keep it. Of 60 ternary and quaternary candidates relaxed with SevenNet-0, 17 of the 50 that keep it and none of
-# the 10 that break it ended within 0.15 eV/atom of the hull.
+# An ion's nearest counter-ion is at most this many times as far as its nearest neighbour. All but 1 of 333 known
+# lithium phases keep it. Of 60 ternary and quaternary candidates relaxed with SevenNet-0, 17 of the 50 that keep it and
+# none of the 10 that break it ended within 0.15 eV/atom of the hull.
 COUNTER_ION = 1.2
 
 
