@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pymatgen.core as pmg
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from stored_campaign import (
     GOALS,
     LINE,
@@ -176,6 +176,23 @@ def test_a_line_goes_from_planned_to_evaluated(decided: Store) -> None:
         A, relaxed, Progress.EVALUATED, (gap(2.5), gap(3.5)), round=1, known_before=False
     )
     assert {i: after for i, _, after in decided.seen()} == {A.id: relaxed, B.id: None}
+
+
+def test_the_last_stage_decides_the_material_in_whatever_order_answers_come(decided: Store) -> None:
+    early, late = candidate("Li2Cl2").material, candidate("Li3Cl3").material
+    decided.plan(planned(A.id, 1), 1)
+    decided.record_outcome(done(A.id, 1, material=late), 1)
+    decided.record_outcome(done(A.id, 0, material=early), 1)
+    assert record(decided, A).material == late
+
+
+def test_the_stage_counts_and_not_the_order_of_planning(store: Store) -> None:
+    early, late = candidate("Li2Cl2").material, candidate("Li3Cl3").material
+    store.commit_decision(1, **decision([A], [A], evaluations=[planned(A.id, 1), planned(A.id, 0)]))
+    for stage, material in ((1, late), (0, early)):
+        store.record_outcome(done(A.id, stage, float(stage), material=material), 1)
+    assert record(store, A).material == late
+    assert record(store, A).measurements == (gap(0.0), gap(1.0))
 
 
 def test_an_outcome_comes_back_as_it_was_given(decided: Store) -> None:
@@ -381,6 +398,21 @@ def test_a_viewer_looking_all_the_time_sees_whole_steps_and_disturbs_nobody(plac
         run_campaign(store, 2)
         running.set()
         assert looking.result() > 1
+
+
+def test_a_look_is_of_one_moment_even_when_the_driver_writes_in_between(place: str, decided: Store) -> None:
+    waiting = [done(A.id, 0)]
+
+    def write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM evaluations" in statement and waiting:
+            decided.record_outcome(waiting.pop(), 1)
+
+    with Store.view(place) as viewer:
+        event.listen(viewer._engine, "after_cursor_execute", write)
+        before = record(viewer, A)
+        assert not waiting
+        assert (before.progress, before.measurements) == (Progress.PENDING, ())
+        assert viewer.archive(GOALS, (), LINE[:1])[A.id].measurements == (gap(1.5),)
 
 
 def test_the_archive_of_a_longer_line_is_read_anew(decided: Store) -> None:
