@@ -26,6 +26,22 @@ from materials.reference_table import (
 
 SOURCE = EnergySource("7net-0", "checkpoint#0", "MaterialsProject2020")
 ELEMENTS = ("Li", "P", "S", "Cl")
+# PBE energies of the elemental references of the Materials Project, eV/atom (CC-BY 4.0).
+MATERIALS_PROJECT_ELEMENTS = {
+    "H": -3.393,
+    "N": -8.336,
+    "O": -4.947,
+    "F": -1.911,
+    "Cl": -1.849,
+    "Br": -1.553,
+    "I": -1.473,
+    "P": -5.413,
+    "S": -4.136,
+    "Se": -3.496,
+    "Te": -3.143,
+    "Li": -1.909,
+    "Na": -1.323,
+}
 SALT = pmg.Structure.from_spacegroup(
     "Fm-3m", pmg.Lattice.cubic(5.1), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
 )
@@ -302,6 +318,12 @@ class TestWhatShips:
             if len(e.elements) == 1
         }
         assert len(elements) == 89
+
+    @pytest.mark.parametrize("symbol", MATERIALS_PROJECT_ELEMENTS)
+    def test_molecular_elements_are_in_their_ground_state(self, shipped: ReferenceHull, symbol: str) -> None:
+        """A wrong polymorph of nitrogen alone shifts every nitride by an electronvolt per nitrogen."""
+        energy = shipped.known_phases(symbol)[0].energy_per_atom
+        assert energy == pytest.approx(MATERIALS_PROJECT_ELEMENTS[symbol], abs=0.08)
 
     def test_the_files_are_small_and_load_quickly(self) -> None:
         paths = list(DATA.glob("reference_7net-0_*.csv.xz"))
