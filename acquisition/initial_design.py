@@ -1,4 +1,4 @@
-"""Before there is a model to ask: a batch spread out over the pool."""
+"""Before there is a model to ask: a batch that stands for the pool."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from surrogates.base import Surrogate
 Floats = npt.NDArray[np.float64]
 
 
-def spread_out(picks: Picks, inputs: Floats, known: Floats, q: int) -> None:
-    """Adds candidates up to q picks, each as far as possible from everything known and picked.
+def cover(picks: Picks, inputs: Floats, known: Floats, q: int) -> None:
+    """Adds candidates up to q picks that together stand for the pool: greedy k-medoids.
 
-    inputs: [n, k], known: [m, k]. The first one, where nothing is known, is the candidate nearest to the
-    middle of the pool. Greedy max-min design: Gonzalez, Theor. Comput. Sci. 38, 293 (1985).
+    inputs: [n, k], known: [m, k]. Each pick lowers the pool's summed distance to what is known or picked by as much as
+    possible, so dense regions come first and outliers late: an outlier is the likeliest to fail and teaches least.
+    Source: the facility-location greedy of Nemhauser, Wolsey, Fisher, Math. Program. 14, 265 (1978).
     """
-    nearest = cdist(inputs, known).min(axis=1) if len(known) else None
+    described = inputs[np.isfinite(inputs).all(axis=1)]
+    apart = cdist(described, inputs)
+    nearest = (
+        cdist(described, known).min(axis=1)
+        if len(known)
+        else np.full(len(described), apart[np.isfinite(apart)].max())
+    )
 
     def score(chosen: Sequence[int], allowed: Mask) -> Floats:
-        rows = [cdist(inputs, inputs[[i]])[:, 0] for i in chosen]
-        if nearest is not None:
-            rows.append(nearest)
-        if rows:
-            return np.asarray(np.min(rows, axis=0))
-        described = inputs[np.isfinite(inputs).all(axis=1)]
-        return np.asarray(-cdist(inputs, described.mean(axis=0, keepdims=True))[:, 0])
+        left = np.minimum(nearest, apart[:, list(chosen)].min(axis=1)) if chosen else nearest
+        return np.asarray(np.maximum(left[:, None] - apart, 0.0).sum(axis=0))
 
     fill(picks, q, score)
 
@@ -51,7 +53,7 @@ def open_the_campaign(
     rng: np.random.Generator,
     per_formula: int | None = None,
 ) -> list[Selection]:
-    """The batch to start with: spread out over the likelier half of the candidates.
+    """The batch to start with: it stands for the likelier half of the candidates.
 
     Likelier to end with values and to keep the constraints, as far as anything is known about that yet.
     """
@@ -65,9 +67,9 @@ def open_the_campaign(
     chosen = [candidates[i] for i in likely]
     known = surrogate.inputs([r.candidate for r in archive.values()]).numpy() if len(archive) else inputs[:0]
     picks = Picks(chosen, inputs[likely], per_formula)
-    spread_out(picks, inputs[likely], known[np.isfinite(known).all(axis=1)], q)
+    cover(picks, inputs[likely], known[np.isfinite(known).all(axis=1)], q)
     missing = ", ".join(missing_models(surrogate, archive))
-    reason = f"initial design, spread over the pool: too little is measured of {missing} for a model"
+    reason = f"initial design, standing for the pool: too little is measured of {missing} for a model"
     predictions = surrogate.predict([chosen[i] for i in picks.chosen])
     return [
         selection(chosen[i], option, reason, predictions=row)

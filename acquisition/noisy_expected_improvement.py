@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 
 from acquisition.base import Acquisition, AcquisitionSettings, Option
 from acquisition.greedy import best_of_predictions
-from acquisition.initial_design import missing_models, open_the_campaign, spread_out
+from acquisition.initial_design import cover, missing_models, open_the_campaign
 from acquisition.pool import Picks, fill, fresh, selection
 from materials.archive import Archive
 from materials.base import Candidate, Selection
@@ -81,7 +81,7 @@ class NoisyExpectedImprovement(Acquisition):
         except FAILURES as error:
             failed = f"{failed}, predictions failed ({first_line(error)})"
         picks = Picks(candidates, inputs, self._per_formula)
-        spread_out(picks, inputs, inputs[:0], q)
+        cover(picks, inputs, inputs[:0], q)
         return picks, [None] * len(picks.chosen), lambda gain: f"spread over the pool: {failed}"
 
 

@@ -172,7 +172,7 @@ def test_a_target_is_approached_from_both_sides(policy):
 
 
 @pytest.mark.parametrize("policy", WITH_MODEL, ids=lambda p: p.kind)
-def test_without_measurements_the_batch_is_spread_over_the_pool(policy):
+def test_without_measurements_the_batch_stands_for_the_pool(policy):
     space = plane()
     chosen, indices = picked(policy, space, space.archive([], [GAP, ENERGY]), q=5)
     assert "initial design" in chosen[0].reason
