@@ -280,3 +280,13 @@ def test_objectives_never_measured_together_still_guide():
     chosen, indices = picked(NoisyExpectedImprovementSettings(), space, archive)
     assert len(set(indices)) == 6
     assert "failed" not in chosen[0].reason
+
+
+def test_of_a_very_large_pool_the_most_promising_are_drawn(monkeypatch):
+    space = plane()
+    archive = space.archive(start(1, 12), [GAP])
+    _, all_of_them = picked(NoisyExpectedImprovementSettings(), space, archive, q=2)
+    monkeypatch.setattr("acquisition.noisy_expected_improvement.LARGEST_POOL", 70)
+    _, indices = picked(NoisyExpectedImprovementSettings(), space, archive, q=2)
+    assert len(set(indices)) == 2
+    assert np.linalg.norm(space.points[indices[0]] - space.points[all_of_them[0]]) < 0.2
