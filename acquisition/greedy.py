@@ -85,6 +85,24 @@ def best_of_predictions(
     return [max(0.0, gain - 1e-9) * goals.unit for gain in fill(picks, q, score)]
 
 
+def most_promising(
+    candidates: Sequence[Candidate], surrogate: Surrogate, archive: Archive, n: int
+) -> list[Candidate]:
+    """The n candidates with the best predicted mean score plus two standard deviations, chances included.
+
+    They keep their order. Far quicker than expected improvement, and wide enough to hold its choice.
+    """
+    from acquisition.goal_scores import Goals, probability_kept
+
+    predictions = surrogate.predict(candidates)
+    goals = Goals.of(archive, surrogate.properties)
+    scores = goals.predicted_scores(predictions, optimism=2.0)
+    chance = probability_kept(archive.constraints, predictions) * surrogate.feasibility(candidates)
+    value = goals.gain(scores, goals.observed) * chance
+    rank = np.lexsort((-scores.mean(axis=1), -value))
+    return [candidates[i] for i in sorted(rank[:n])]
+
+
 class GreedySettings(AcquisitionSettings):
     """Picks by predicted means."""
 

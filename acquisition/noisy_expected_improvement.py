@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import PositiveInt
 
 from acquisition.base import Acquisition, AcquisitionSettings, Option
-from acquisition.greedy import best_of_predictions
+from acquisition.greedy import best_of_predictions, most_promising
 from acquisition.initial_design import cover, missing_models, open_the_campaign
 from acquisition.pool import Picks, fill, fresh, selection
 from materials.archive import Archive
@@ -21,6 +21,10 @@ Floats = npt.NDArray[np.float64]
 
 FAILURES = (RuntimeError, ValueError, ArithmeticError)
 """How numerics fail: Cholesky and NaN errors of gpytorch are RuntimeErrors, BoTorch's input checks ValueErrors."""
+
+
+LARGEST_POOL = 3000
+"""Joint draws cost the cube of their number; of a larger pool only the most promising are drawn."""
 
 
 class NoisyExpectedImprovement(Acquisition):
@@ -49,6 +53,8 @@ class NoisyExpectedImprovement(Acquisition):
         if missing_models(surrogate, archive):
             return open_the_campaign(candidates, surrogate, archive, q, options[0], rng, self._per_formula)
         seed = int(rng.integers(2**31))
+        if len(candidates) > LARGEST_POOL:
+            candidates = most_promising(candidates, surrogate, archive, LARGEST_POOL)
         inputs = surrogate.inputs(candidates).numpy()
         picks, values, reason = self._first_that_works(candidates, inputs, surrogate, archive, q, seed)
         predictions = surrogate.predict([candidates[i] for i in picks.chosen])

@@ -24,8 +24,6 @@ from surrogates.log_transform import ShiftedLog
 
 LBFGS_STEPS = 100
 ADAM_STEPS = 200
-HYPERPARAMETER_ROWS = 500
-"""Hyperparameters are fitted on at most so many rows; predictions use all of them."""
 SMALLEST_LENGTHSCALE = 2.5e-2
 SMALLEST_NOISE = 1e-4
 NUMERICAL_NOISE = 2e-6
