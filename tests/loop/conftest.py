@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
+from stored_campaign import A, B, C, decision
+
+from loop.database.store import Store
 
 SHARED_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
@@ -101,3 +104,17 @@ def place(request: pytest.FixtureRequest, memory_folder: Path) -> str:
     if request.param == "sqlite":
         return str(memory_folder / "campaign.db")
     return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def store(place: str) -> Iterator[Store]:
+    """A new campaign's store, on each kind of database in turn."""
+    with Store.open(place, "test", create=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def decided(store: Store) -> Store:
+    """A store with one open round that picked A and B of A, B and C."""
+    store.commit_decision(1, **decision([A, B, C], [A, B]))
+    return store

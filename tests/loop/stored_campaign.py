@@ -8,6 +8,8 @@ from typing import Any
 
 from loop.database.rows import PlannedEvaluation
 from loop.database.store import Store
+from loop.database.view import View
+from materials.archive import Record
 from materials.base import (
     Candidate,
     Composition,
@@ -31,6 +33,9 @@ FORMULAS = [f"Li{n}{anion}" for n in range(1, 9) for anion in ("Cl", "O", "S", "
 
 def candidate(formula: str, generator: str = "files") -> Candidate:
     return Candidate(Composition(formula), Origin(generator, ("parent",), 2**40, (0.1, 1e-300), "a note"))
+
+
+A, B, C = candidate("LiCl", "random"), candidate("Li2O"), candidate("Li3PS4")
 
 
 def gap(value: float, fidelity: str = "PBE", oracle: str = "table", **more: Any) -> Measurement:
@@ -62,6 +67,10 @@ def decision(pool: Sequence[Candidate], picked: Sequence[Candidate], **more: Any
         "timings": {"fit": 0.5},
         **more,
     }
+
+
+def record(view: View, chosen: Candidate) -> Record:
+    return view.archive(GOALS, (), LINE)[chosen.id]
 
 
 def done(candidate_id: str, stage: int, value: float = 1.5, **more: Any) -> Outcome:
