@@ -38,7 +38,7 @@ GRID_POINTS = (
     64_000  # at most: about 400 MB; a cell above 512 cubic angstrom gets a coarser grid than asked for
 )
 COARSEST = 0.5  # angstrom; a coarser grid misses the bottlenecks
-GRID_ERROR = 0.02  # eV
+GRID_ERROR = 0.03  # eV; root mean square against a spacing of 0.12 angstrom, 32 lithium phases
 
 
 class BondValenceSettings(OracleSettings):
