@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import lzma
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from materials.reference_table import structure_from_text
 
 NEAR_HULL = 0.02  # eV/atom above the Materials Project hull
+METASTABLE = 0.1  # eV/atom
 POLYMORPHS_PER_FORMULA = 2
 POLYMORPHS_WITHOUT_LABEL = 6  # nothing tells which of them is the ground state
 # fmt: off
@@ -44,7 +45,8 @@ class Phase:
 
     label: lowest energy above the Materials Project hull found for it, eV/atom; None where only its formula
     is known to lie on the ground-state hull. cell: a, b, c in angstrom and three angles in degrees. sites:
-    the shared layout `Element x y z x y z ...;Element ...` in fractional coordinates.
+    the shared layout `Element x y z x y z ...;Element ...` in fractional coordinates. atoms: in the primitive
+    cell. experimental: in the ICSD.
     """
 
     id: str
@@ -54,7 +56,13 @@ class Phase:
     spacegroup: int
     cell: str
     sites: str
-    atoms: int = field(default=0)
+    atoms: int
+    experimental: bool = False
+
+    @property
+    def near_hull(self) -> bool:
+        """Whether its label, or without one its formula, says that it lies on or near the hull."""
+        return self.label is None or self.label <= NEAR_HULL
 
     @property
     def elements(self) -> frozenset[str]:
@@ -75,45 +83,54 @@ def rows(data: Path, table: str) -> Iterator[dict[str, str]]:
 
 
 def select(data: Path, known_elements: frozenset[str]) -> list[Phase]:
-    """Near-hull phases of the given elements, the two lowest labels of a formula; all phases of pure elements."""
-    labels = _labels(data)
-    ground_state = {
-        row["reduced_formula"]: float(row["Ed_eV_atom"])
+    """The phases of the reference that consist of the given elements.
+
+    Near-hull phases, at most two of a formula, the lowest labels; further phases found in experiment (ICSD)
+    up to METASTABLE, because a known phase must never be called new; and all phases of pure elements.
+    """
+    labels, experimental, pbe = _labels(data), _experimental(data), pbe_cells(data)
+    on_hull = {
+        row["reduced_formula"]
         for row in rows(data, "mp_groundstate_Ef_Ed_85014")
-        if row["Ed_eV_atom"]
+        if row["Ed_eV_atom"] and float(row["Ed_eV_atom"]) <= 0
     }
-    pbe = pbe_cells(data)
-    by_formula: dict[str, list[tuple[tuple[float, int, int], Phase]]] = defaultdict(list)
+    by_formula: dict[str, list[Phase]] = defaultdict(list)
     for row in rows(data, "mp2023_11_structures_155345"):
-        composition = Composition(row["formula"])
-        formula = composition.reduced_formula
-        label = labels.get(row["material_id"])
-        on_hull = ground_state.get(formula, np.inf) <= 0
-        near = label <= NEAR_HULL if label is not None else on_hull
-        # Every formation energy rests on the elements, whose ground states (N2, Br2, P) often have no label
-        # here.
-        elemental = len(composition.elements) == 1
-        if row["material_id"] in GLITCHES or not (near or elemental):
-            continue
-        if {element.symbol for element in composition.elements} - known_elements:
-            continue
-        atoms = int(row["nsites_primitive"] or row["nsites"])
-        # Without a label an experimentally known polymorph, then the smallest, is the likelier ground state.
-        rank = (label if label is not None else NEAR_HULL, -int(row["icsd"] or 0), atoms)
-        by_formula[formula].append((rank, _phase(row, formula, label, pbe.get(row["material_id"]), atoms)))
-    chosen: list[Phase] = []
-    for candidates in by_formula.values():
-        candidates.sort(key=lambda ranked: (ranked[0], ranked[1].id))
-        chosen.extend(_lowest([phase for _, phase in candidates]))
-    return chosen
+        phase = _phase(row, labels, experimental, pbe)
+        known = phase.id not in GLITCHES and phase.elements <= known_elements
+        if known and (phase.label is not None or phase.formula in on_hull or len(phase.elements) == 1):
+            by_formula[phase.formula].append(phase)
+    return [phase for phases in by_formula.values() for phase in _kept(phases)]
 
 
-def _lowest(phases: Sequence[Phase]) -> Sequence[Phase]:
-    """The phases of one formula to keep, of phases in order of rank."""
+def _kept(phases: list[Phase]) -> list[Phase]:
+    """Which phases of one formula the reference keeps."""
+    # Every formation energy rests on the elements, and their ground states (N2, Br2, P) often have no label.
     if len(phases[0].elements) == 1:
         return phases
-    unlabelled = all(phase.label is None for phase in phases)
-    return phases[: POLYMORPHS_WITHOUT_LABEL if unlabelled else POLYMORPHS_PER_FORMULA]
+    near = sorted((phase for phase in phases if phase.near_hull), key=_rank)
+    unlabelled = all(phase.label is None for phase in near)
+    kept = near[: POLYMORPHS_WITHOUT_LABEL if unlabelled else POLYMORPHS_PER_FORMULA]
+    chosen = {phase.id for phase in kept}
+    return kept + [
+        phase
+        for phase in sorted(phases, key=_rank)
+        if phase.id not in chosen
+        and phase.experimental
+        and phase.label is not None
+        and phase.label <= METASTABLE
+    ]
+
+
+def _rank(phase: Phase) -> tuple[float, bool, int, str]:
+    """Lowest label first; without one, an experimentally known, then a small cell is the likelier ground state."""
+    label = NEAR_HULL if phase.label is None else phase.label
+    return label, not phase.experimental, phase.atoms, phase.id
+
+
+def _experimental(data: Path) -> set[str]:
+    """Ids with an entry in the ICSD."""
+    return {row["material_id"] for row in rows(data, "mp_icsd_flag_41598")}
 
 
 def _labels(data: Path) -> dict[str, float]:
@@ -145,11 +162,24 @@ def pbe_cells(data: Path) -> dict[str, tuple[str, str]]:
 
 
 def _phase(
-    row: Mapping[str, str], formula: str, label: float | None, pbe: tuple[str, str] | None, atoms: int
+    row: Mapping[str, str],
+    labels: Mapping[str, float],
+    experimental: Container[str],
+    pbe: Mapping[str, tuple[str, str]],
 ) -> Phase:
-    cell, sites = pbe or (row["cell"], row["sites"])
+    """A row of the 2023 table, with the PBE cell in place of its own where there is one."""
+    identifier = row["material_id"]
+    cell, sites = pbe.get(identifier, (row["cell"], row["sites"]))
     return Phase(
-        row["material_id"], formula, label, pbe is not None, int(row["spacegroup"]), cell, sites, atoms
+        identifier,
+        Composition(row["formula"]).reduced_formula,
+        labels.get(identifier),
+        identifier in pbe,
+        int(row["spacegroup"]),
+        cell,
+        sites,
+        int(row["nsites_primitive"] or row["nsites"]),
+        row["icsd"] == "1" or identifier in experimental,
     )
 
 

@@ -105,6 +105,7 @@ def to_relax(data: Path, near_hull: Sequence[Phase], points: Mapping[str, float]
         if phase.id not in relaxed
         and phase.id not in unconverged
         and len(phase.elements) > 1
+        and phase.near_hull
         and phase.atoms <= LARGEST_RELAXED
         and phase.elements <= BATTERY_ELEMENTS | REDOX_METALS
     ]

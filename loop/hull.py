@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loop.hull_phases import RelaxSettings
     from materials.sources import Fetched
 
 app = typer.Typer(
@@ -56,25 +59,28 @@ def add(
     workers: Annotated[int, typer.Option(help="Processes; 0 means one per core.")] = 0,
 ) -> None:
     """Fetch phases, relax and correct them, and write a reference file. Run it again to go on after an interruption."""
-    from loop.hull_phases import RelaxSettings, extend_reference
-    from materials.hull import MixedEnergiesError
-    from materials.potential import UntrustedPotentialError
-    from materials.reference_table import ReferenceFileError
-    from materials.sources import SourceError
+    from loop.hull_phases import RelaxSettings
 
     settings = RelaxSettings(potential, sha256, fmax, steps)
+    _run(
+        lambda: _fetch(files, optimade, materials_project, elements, endpoint, energy_above_hull),
+        output,
+        settings,
+        workers,
+    )
+
+
+def _run(fetch: Callable[[], Fetched], output: Path, settings: RelaxSettings, workers: int) -> None:
+    """Fetches, relaxes and writes; every foreseen trouble is one line and exit code 2."""
+    from loop.hull_phases import extend_reference
+
+    # All foreseen errors (source, file, mixing, trust) are ValueErrors with a message made for people.
     try:
-        fetched = _fetch(files, optimade, materials_project, elements, endpoint, energy_above_hull)
+        fetched = fetch()
         for reason in fetched.left_out:
             typer.echo(f"left out: {reason}", err=True)
         summary = extend_reference(output, fetched.phases, settings, workers)
-    except (
-        SourceError,
-        ReferenceFileError,
-        MixedEnergiesError,
-        UntrustedPotentialError,
-        FileNotFoundError,
-    ) as error:
+    except (ValueError, FileNotFoundError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     for failure in summary.failures:

@@ -175,10 +175,11 @@ def from_materials_project(
     import requests
 
     where = endpoint or "the Materials Project"
+    systems = ["-".join(subset) for subset in _subsets(elements)]
     try:
         with MPRester(key, endpoint=endpoint, use_document_model=False, mute_progress_bars=True) as client:
             documents = client.materials.summary.search(
-                chemsys=["-".join(subset) for subset in _subsets(elements)],
+                chemsys=systems,
                 energy_above_hull=(0.0, energy_above_hull),
                 fields=["material_id", "structure"],
                 all_fields=False,
@@ -188,15 +189,15 @@ def from_materials_project(
         raise SourceError(
             f"{where}: {type(error).__name__}: {error}; check the key, address and connection"
         ) from error
-    phases = [
-        SourcePhase(str(document["material_id"]), _as_structure(document["structure"]))
-        for document in documents
-    ]
+    phases = [_materials_project_phase(document) for document in documents]
     return _checked(phases, [], f"{where} ({'-'.join(elements)})")
 
 
-def _as_structure(structure: Any) -> pmg.Structure:
-    return structure if isinstance(structure, pmg.Structure) else pmg.Structure.from_dict(structure)
+def _materials_project_phase(document: Mapping[str, Any]) -> SourcePhase:
+    structure = document["structure"]
+    if not isinstance(structure, pmg.Structure):
+        structure = pmg.Structure.from_dict(structure)
+    return SourcePhase(str(document["material_id"]), structure)
 
 
 def _subsets(elements: Sequence[str]) -> Iterator[tuple[str, ...]]:

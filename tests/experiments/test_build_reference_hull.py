@@ -65,6 +65,8 @@ def data(tmp_path: Path) -> Path:
         row("mp-1", SALT, icsd=1),
         row("mp-2", PRIMITIVE, icsd=0),
         row("mp-3", SALT, icsd=0),
+        row("mp-10", SALT, icsd=0),
+        row("mp-11", SALT, icsd=1),
         row("mp-4", PRIMITIVE, icsd=0),
         row("mp-5", element("Li", 3.4), icsd=0),
         row("mp-6", element("Cl", 3.5), icsd=0),
@@ -78,6 +80,8 @@ def data(tmp_path: Path) -> Path:
         "mp-2": {"ehull_mp20": 0.5, "ehull_synthnn": 0.0},
         "mp-3": {"ehull_mp20": 0.015},
         "mp-4": {"ehull_mpts52": 0.03},
+        "mp-10": {"ehull_mpts52": 0.06},
+        "mp-11": {"ehull_mpts52": 0.2},
         "mp-866714": {"ehull_mp20": 0.0},
         "mp-8": {"ehull_mp20": 0.0},
     }
@@ -96,6 +100,7 @@ def data(tmp_path: Path) -> Path:
     older = [row("mp-1", pbe, e_above_hull_calc=0.4), row("mp-9", element("Fe", 2.8), e_above_hull_calc=-0.9)]
     write(folder, "mp2018_ef_gap_36738", older, [*CELLS, "e_above_hull_calc"])
     write(folder, "mp20_like_36k", [], [*CELLS, "structure_source"])
+    write(folder, "mp_icsd_flag_41598", [{"material_id": "mp-10"}], ["material_id"])
     relaxed = [row("mp-5", element("Li", 3.4), energy_per_atom=-1.75, converged="True")]
     write(folder, "sevennet0_relaxed_mp", relaxed, [*CELLS, "energy_per_atom", "converged"])
     return folder
@@ -103,8 +108,9 @@ def data(tmp_path: Path) -> Path:
 
 def test_near_hull_phases_are_chosen_two_per_formula(data: Path) -> None:
     chosen = {phase.id: phase for phase in select(data, KNOWN)}
-    # mp-3 is third of its formula, mp-4 too high, mp-866714 a glitch, polonium unknown; elements need no label.
-    assert set(chosen) == {"mp-1", "mp-2", "mp-5", "mp-6", "mp-9"}
+    # mp-3 is third of its formula, mp-4 and mp-11 too high, mp-866714 a glitch, polonium unknown. Elements
+    # need no label, and mp-10, although metastable, was made.
+    assert set(chosen) == {"mp-1", "mp-2", "mp-5", "mp-6", "mp-9", "mp-10"}
     assert chosen["mp-2"].label == 0.0
     assert chosen["mp-5"].label is None
     assert chosen["mp-9"].label is None
@@ -186,7 +192,7 @@ def test_a_run_is_resumed_and_finished(data: Path, tmp_path: Path, monkeypatch: 
     points = read_table(tmp_path / "shipped" / "reference_7net-0_single_point.csv.xz")
     # The failed relaxation stays in the single-point tier, so that no near-hull phase is lost.
     assert relaxed.ids == {"mp-1", "mp-2", "mp-5", "mp-9"}
-    assert points.ids == {"mp-6"}
+    assert points.ids == {"mp-6", "mp-10"}
     hull = ReferenceHull([relaxed, points])
     salt = hull.known_phases("LiCl")[0]
     assert salt.correction_per_atom == pytest.approx(-0.307)
