@@ -91,7 +91,7 @@ def test_noise_and_failures_depend_on_the_question_only(
     oracle = table(folder, "formula,band_gap\nMgO,7.8\n", noise=0.3, failure_rate=0.4, seed=seed)
     requests = [request_for(Crystal(ROCK_SALT), key) for key in keys]
     together = ask(oracle, *requests)
-    apart = [ask(oracle, request)[0] for request in reversed(requests)][::-1]
+    apart = [ask(oracle, request_for(Crystal(ROCK_SALT), key))[0] for key in reversed(keys)][::-1]
     assert [(o.status, o.measurements) for o in together] == [(o.status, o.measurements) for o in apart]
 
 
