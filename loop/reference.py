@@ -150,7 +150,7 @@ def _type(part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
         name = part["$ref"].rsplit("/", 1)[1]
         return _type(whole["$defs"][name], whole)
     for choice in ("anyOf", "oneOf"):
-        if choice in part:
+        if choice in part and part.get("type") != "object":
             words = [_type(option, whole) for option in part[choice] if option.get("type") != "null"]
             return " or ".join(dict.fromkeys(words))
     if "const" in part:

@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from materials import chemistry
 from materials.base import Crystal, Material
@@ -32,7 +40,11 @@ def _in_order(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
-Limits = Annotated[tuple[int, int], BeforeValidator(_pair), AfterValidator(_in_order)]
+Limits = Annotated[
+    tuple[int, int],
+    BeforeValidator(_pair, json_schema_input_type=int | tuple[int, int]),
+    AfterValidator(_in_order),
+]
 """Smallest and largest number, both included; a single number means exactly that many."""
 
 
@@ -51,6 +63,12 @@ def _symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
 Symbols = Annotated[tuple[str, ...], AfterValidator(_symbols)]
 
 
+def _elements_or_formula(schema: dict[str, Any]) -> None:
+    """A formula gives the elements, so the JSON Schema wants one of the two."""
+    schema["anyOf"] = [{"required": [key]} for key in ("elements", "formula")]
+    del schema["required"]
+
+
 class Space(Settings):
     """The block `space:` of a campaign file.
 
@@ -62,10 +80,12 @@ class Space(Settings):
     to 110.
     """
 
+    model_config = ConfigDict(json_schema_extra=_elements_or_formula)
+
     kind: Literal["crystal", "composition"] = "crystal"
     """What is proposed: crystals, or formulas alone."""
     elements: Symbols = Field(min_length=1)
-    """Symbols of the elements that may occur."""
+    """Symbols of the elements that may occur; needed where `formula` does not give them."""
     required: Symbols = ()
     """Elements that must occur."""
     number_of_elements: Limits = Field(default=(1, 118), validate_default=True)

@@ -57,6 +57,14 @@ def test_mistakes_are_refused(validator: Draft202012Validator, place: list[Any],
     assert not validator.is_valid(data)
 
 
+def test_a_space_may_say_how_many_atoms_in_short_and_take_its_elements_from_a_formula(
+    validator: Draft202012Validator,
+) -> None:
+    data = campaign("battery.yaml")
+    assert validator.is_valid(data | {"space": {"formula": "Li3PS4", "number_of_atoms": 16}})
+    assert not validator.is_valid(data | {"space": {"number_of_atoms": 16}})
+
+
 def test_tracking_none_is_valid(validator: Draft202012Validator) -> None:
     assert validator.is_valid(campaign("battery.yaml") | {"tracking": "none"})
 
