@@ -1,8 +1,8 @@
 """Makes the tables of pool.yaml from a table of computed compounds: `python -m experiments.make_pool --help`.
 
 One row for each reduced formula: formation energy and band gap (PBE) of its polymorph of lowest formation energy,
-for fluorine-free, charge-balanced lithium compounds near the convex hull. What is written, and under which licence, is told in
-experiments/pool.md.
+for fluorine-free, charge-balanced lithium compounds near the convex hull. experiments/pool.md
+tells what is written, and under which licence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Annotated
 import typer
 
 HERE = Path(__file__).parent
-ELEMENTS = frozenset("Li Na K Mg Ca Sr Ba Zn Al Ga Y Sc La B Si Ge Ti Zr N P O S Cl Br I".split())
+METALS = ("Li", "Na", "K", "Mg", "Ca", "Sr", "Ba", "Zn", "Al", "Ga", "Y", "Sc", "La", "Ti", "Zr")
+ELEMENTS = frozenset((*METALS, "B", "Si", "Ge", "N", "P", "O", "S", "Cl", "Br", "I"))
 MOBILE = "Li"
 MOST_ELEMENTS = 4
 MOST_ATOMS = 40
@@ -38,7 +39,9 @@ class Compound:
 
 def main(
     table: Annotated[Path, typer.Argument(help="CSV (.xz) with formula, energies and gaps.")],
-    leave_out: Annotated[Path, typer.Argument(help="CSV whose column reduced_formula names what to leave out.")],
+    leave_out: Annotated[
+        Path, typer.Argument(help="CSV whose column reduced_formula names what to leave out.")
+    ],
     folder: Annotated[Path, typer.Option(help="Where the three tables go.")] = HERE,
 ) -> None:
     """Writes pool_candidates.csv, pool_measurements.csv and pool_answers.csv.
@@ -104,8 +107,8 @@ def values(compound: Compound) -> list[str]:
 
 def rows(path: Path) -> Iterator[dict[str, str]]:
     """The rows of a CSV file, compressed with xz or not."""
-    opened = lzma.open(path, "rt", newline="") if path.suffix == ".xz" else path.open(newline="")
-    with opened as handle:
+    read = lzma.open if path.suffix == ".xz" else open
+    with read(path, "rt", newline="") as handle:
         yield from csv.DictReader(handle)
 
 

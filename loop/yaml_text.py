@@ -164,6 +164,8 @@ def _refuse_odd_keys(node: yaml.Node, seen: set[int]) -> None:
             raise YamlError("a key must be a word, not a list or a block", line, column)
         if key.value in first_lines:
             first = first_lines[key.value]
-            raise YamlError(f"the key {key.value!r} is already on line {first}; keep one of them", line, column)
+            raise YamlError(
+                f"the key {key.value!r} is already on line {first}; keep one of them", line, column
+            )
         first_lines[key.value] = line
         _refuse_odd_keys(value, seen)

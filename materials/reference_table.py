@@ -122,9 +122,7 @@ def _elements(formula: str) -> frozenset[str]:
 def read_table(path: Path) -> ReferenceTable:
     """Reads one reference file. Raises ReferenceFileError, naming file and line, where it is malformed."""
     if not path.is_file():
-        raise ReferenceFileError(
-            f"{path}: no such reference file; make one with `python -m loop.hull add`"
-        )
+        raise ReferenceFileError(f"{path}: no such reference file; make one with `python -m loop.hull add`")
     try:
         with _open(path, "r") as handle:
             title, header = handle.readline().rstrip("\n"), handle.readline()

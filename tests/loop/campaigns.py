@@ -29,7 +29,9 @@ def answer(formula: str) -> tuple[float, float]:
 
     composition = Composition(formula)
     spread = max(e.X for e in composition) - min(e.X for e in composition)
-    return -0.9 * spread + 0.3, 0.5 + 0.1 * sum(e.Z * x for e, x in composition.fractional_composition.items())
+    return -0.9 * spread + 0.3, 0.5 + 0.1 * sum(
+        e.Z * x for e, x in composition.fractional_composition.items()
+    )
 
 
 def write_campaign(folder: Path, **changes: object) -> Path:

@@ -44,7 +44,12 @@ def test_what_remains_in_the_run_folder(finished: tuple[Path, str]) -> None:
     assert "predicted formation_energy std (eV/atom)" in ranking[0]
     assert {row["generator"] for row in ranking} == {"data", "files"}
     page = (folder / "report.html").read_text()
-    for heading in ("Pareto front", "Progress by round", "Predicted against measured", "Where candidates came from"):
+    for heading in (
+        "Pareto front",
+        "Progress by round",
+        "Predicted against measured",
+        "Where candidates came from",
+    ):
         assert heading in page
     assert "http://" not in page.split("<body>")[1]
     assert "done" in output
@@ -163,7 +168,9 @@ def test_the_brake_stops_a_campaign_in_which_everything_fails(tmp_path: Path) ->
 
 
 def test_an_unreachable_mlflow_server_is_a_warning_and_is_caught_up(tmp_path: Path) -> None:
-    file = write_campaign(tmp_path, tracking={"experiment": "outage"}, budget={"rounds": 2, "batch": 3, "pool": 20})
+    file = write_campaign(
+        tmp_path, tracking={"experiment": "outage"}, budget={"rounds": 2, "batch": 3, "pool": 20}
+    )
     code, output = run_with(file, tmp_path / "run", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert code == 0, output
     assert "MLflow" in output
