@@ -165,7 +165,11 @@ class Child:
             self._process = self._start()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps(question), file=self._process.stdin, flush=True)
+        try:
+            print(json.dumps(question), file=self._process.stdin, flush=True)
+        except BrokenPipeError:  # it was killed while it waited; that is not the question's fault
+            self.close()
+            return self.ask(question)
         line = self._process.stdout.readline()
         if not line:
             self.close()

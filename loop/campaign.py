@@ -57,6 +57,12 @@ def run(
     except (ConfigError, CampaignError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
+    except OSError as error:
+        typer.echo(
+            f"error: {error}; everything measured so far is kept. Mend it and run the same command again.",
+            err=True,
+        )
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; nothing is lost. Run the same command again to go on.", err=True)
         code = INTERRUPTED

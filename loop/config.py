@@ -93,9 +93,6 @@ class LimitSettings(Settings):
     seconds_per_evaluation: float = Field(
         default=600, gt=0, description="Seconds after which one evaluation counts as failed (timeout)."
     )
-    retries: int = Field(
-        default=1, ge=0, description="How often an evaluation is asked again after its worker was lost."
-    )
 
 
 class TrackingSettings(Settings):
@@ -171,10 +168,9 @@ class CampaignConfig(Settings):
         return self
 
     def meaning(self) -> dict[str, Any]:
-        """What decides results: not where they are kept, who computes them, or how many rounds there are."""
-        without = self.model_copy(update=dict.fromkeys(WITHOUT_MEANING))
-        budget = {"batch": self.budget.batch, "pool": self.budget.pool}
-        return super(CampaignConfig, without).meaning() | {"budget": budget}
+        """What decides results: not where they are kept, who computes them, or the budget, which may grow."""
+        without = self.model_copy(update=dict.fromkeys((*WITHOUT_MEANING, "budget")))
+        return super(CampaignConfig, without).meaning()
 
     def as_objectives(self) -> tuple[Objective, ...]:
         """The objectives as frozen values, in the file's order."""

@@ -115,4 +115,4 @@ class Decider:
 
 def _spread(archive: Archive, name: str) -> float:
     values = [v for record in archive.evaluated if (v := record.value(name)) is not None]
-    return float(np.std(values)) or 1.0
+    return float(np.std(values)) if len(set(values)) > 1 else 1.0

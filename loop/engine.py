@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from enum import IntEnum
 from hashlib import sha256
@@ -40,6 +40,13 @@ class ExitCode(IntEnum):
     BAD_INPUT = 2
     STOPPED_BY_BRAKE = 3
     WAITING = 75
+
+
+def nothing_left(decision: Decision) -> str:
+    """Why a round measures nothing, with the commonest reasons for refusing proposals."""
+    refusals = sorted(decision.pool.refusals.items(), key=lambda item: -item[1])[:4]
+    told = ", ".join(f"{generator}: {reason} ({count})" for (generator, reason), count in refusals)
+    return f"no candidate is left to measure; refused were: {told or 'none, nothing was proposed'}"
 
 
 AfterRound = Callable[[Store, Path], None]
@@ -96,7 +103,10 @@ class Campaign:
         if before is not None:
             refuse_changes(before, self.config, self.folder)
         self.store.begin(snapshot(self.config), self.config.fingerprint())
-        (self.folder / "campaign.yaml").write_text(effective_yaml(self.config), encoding="utf-8")
+        partial = self.folder / "campaign.yaml.part"
+        partial.write_text(effective_yaml(self.config), encoding="utf-8")
+        partial.chmod(0o600)  # the database's URL may hold a password
+        partial.replace(self.folder / "campaign.yaml")
         if self.config.data and self.store.last_round() == 0:
             self.store.add_prior(*read_prior(self.config.data))
 
@@ -129,13 +139,15 @@ class Campaign:
     def run(self, rounds: int | None = None, after_round: AfterRound | None = None) -> ExitCode:
         """Runs until `rounds` rounds (by default the budget's) are closed, resuming an open one first."""
         last = self.config.budget.rounds if rounds is None else rounds
-        self.listener.campaign_started(self.config.name, self.store.last_round(), last, self.archive())
         unfinished = self.store.open_round()
+        closed_rounds = self.store.last_round() - (unfinished is not None)
+        self.listener.campaign_started(self.config.name, closed_rounds, last, self.archive())
         number = self.store.last_round() if unfinished is not None else self.store.last_round() + 1
         while number <= last:
-            self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
-            if self.stop_reason:
-                return ExitCode.STOPPED_BY_BRAKE
+            if self.store.open_round() is None:
+                self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
+                if self.stop_reason:
+                    return ExitCode.STOPPED_BY_BRAKE
             closed = self._round(number)
             if after_round is not None:
                 with self._watch.step("report"):
@@ -151,6 +163,7 @@ class Campaign:
         self.listener.round_started(number)
         if self.store.open_round() is None:
             self._decide(number)
+        self._list_models(number)
         with self._watch.step("evaluate"):
             BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener).run(
                 number, self.archive()
@@ -171,6 +184,8 @@ class Campaign:
             if final is not None:
                 known.add(candidate_id, final)
         decision = self.decider.decide(number, archive, known, self._option(), self._watch, self.listener)
+        if not decision.selections:
+            self.listener.warning(nothing_left(decision))
         self._commit(number, decision)
 
     def _option(self) -> Option:
@@ -184,7 +199,7 @@ class Campaign:
             PlannedEvaluation(first.key(s.candidate.id), s.candidate.id, first.name, first.number)
             for s in decision.selections
         ]
-        models = self._save_models(number)
+        self._save_models(number)
         self.store.commit_decision(
             number,
             seed=derived_seed(self.config.seed, number, "round"),
@@ -197,12 +212,19 @@ class Campaign:
             duplicates=decision.pool.duplicates,
             timings=self._watch.seconds,
         )
-        for role, path in models.items():
+
+    def _models(self, number: int) -> Path:
+        return self.folder / "models" / str(number)
+
+    def _save_models(self, number: int) -> None:
+        shutil.rmtree(self._models(number), ignore_errors=True)
+        self.decider.save_models(self._models(number))
+
+    def _list_models(self, number: int) -> None:
+        """Lists what the round learned in the database; again changes nothing, so a killed driver may repeat it."""
+        for path in sorted(self._models(number).glob("*.safetensors")):
             digest = sha256(path.read_bytes()).hexdigest()
             relative = str(path.relative_to(self.folder))
-            self.store.add_model(role, f"{role}@{number}", relative, digest, champion=True, round=number)
-
-    def _save_models(self, number: int) -> Mapping[str, Path]:
-        folder = self.folder / "models" / str(number)
-        shutil.rmtree(folder, ignore_errors=True)
-        return self.decider.save_models(folder)
+            self.store.add_model(
+                path.stem, f"{path.stem}@{number}", relative, digest, champion=True, round=number
+            )

@@ -52,7 +52,7 @@ class BatchEvaluation:
         """Evaluates round `number` until nothing runs any more; what waits for something outside stays open."""
         self._number = number
         selected = [s.candidate.id for s in self._store.selections(number)]
-        open_ids = [i for i in selected if archive[i].progress is Progress.PENDING]
+        open_ids = [i for i in selected if _may_go_on(archive[i])]
         self._remember_final_materials(archive, set(open_ids))
         self._asked: dict[str, list[EvaluationRow]] = {}
         for row in self._store.evaluations(round=number):
@@ -60,13 +60,18 @@ class BatchEvaluation:
         self._listener.evaluation_started(len(selected), self._dispatcher)
         for candidate_id in open_ids:
             self._take_up(archive[candidate_id])
-        while self._dispatcher.running():
-            for outcome in self._dispatcher.wait(POLL_SECONDS):
-                self._receive(outcome)
-            self._listener.waiting()
+        while any(not task.outside for task in self._dispatcher.running()):
+            self._receive_all(POLL_SECONDS)
+        self._receive_all(0.0)
+
+    def _receive_all(self, timeout: float) -> None:
+        for outcome in self._dispatcher.wait(timeout):
+            self._receive(outcome)
+        self._listener.waiting()
 
     def _remember_final_materials(self, archive: Archive, open_ids: set[str]) -> None:
-        for record in archive.evaluated:
+        relaxed_then_failed = [r for r in archive.failed if r.material is not r.candidate.material]
+        for record in (*archive.evaluated, *relaxed_then_failed):
             if record.id not in open_ids and record.duplicate_of is None:
                 self._final.add(record.id, record.material)
 
@@ -83,10 +88,18 @@ class BatchEvaluation:
         following = self._line[walk.done] if walk.done < len(self._line) else None
         if walk.done and (following is None or following.key(record.id) not in rows):
             self._go_on(walk)
-        else:
-            if walk.done:
-                self._final.add(record.id, walk.material)
-            self._ask(walk, earlier=rows[self._line[walk.done].key(record.id)])
+            return
+        assert following is not None
+        if walk.done:
+            self._final.add(record.id, walk.material)
+        earlier = rows.get(following.key(record.id))
+        if earlier is None:
+            raise CampaignError(
+                f"round {self._number} was begun with another version of the oracle {following.name} or of what is "
+                "behind it, and the answers of two versions cannot be mixed. Install the earlier version to end "
+                "the round, or start a new run with another --dir."
+            )
+        self._ask(walk, earlier)
 
     def _ask(self, walk: Walk, earlier: EvaluationRow | None = None) -> None:
         """Asks the next stage; what an earlier driver asked is taken up or harvested before it is asked again."""
@@ -96,6 +109,8 @@ class BatchEvaluation:
         if ticket is not None and self._dispatcher.resume(stage.settings, request, ticket):
             return
         found = self._dispatcher.harvest(request.key) if earlier is not None and earlier.attempts else None
+        if found is not None and _disk_was_full(found):
+            found = None
         if found is None and self._cache is not None:
             found = self._cache.get(request.key)
         if found is not None:
@@ -106,7 +121,7 @@ class BatchEvaluation:
         self._store.mark_submitted(request.key, ticket)
 
     def _receive(self, outcome: Outcome) -> None:
-        if outcome.failure is not None and outcome.failure.kind is FailureKind.DISK_FULL:
+        if outcome.failure is not None and _disk_was_full(outcome):
             raise CampaignError(
                 f"the disk is full ({outcome.failure.message}); everything measured so far is kept. "
                 "Free some space and run the same command again."
@@ -149,3 +164,14 @@ class BatchEvaluation:
         self._store.plan(planned, self._number)
         self._ask(walk)
         return True
+
+
+def _may_go_on(record: Record) -> bool:
+    """Whether a picked record may still be asked about, or was answered without its verdict being recorded."""
+    return (
+        record.progress is not Progress.FAILED and record.stopped_by is None and record.duplicate_of is None
+    )
+
+
+def _disk_was_full(outcome: Outcome) -> bool:
+    return outcome.failure is not None and outcome.failure.kind is FailureKind.DISK_FULL

@@ -42,7 +42,7 @@ class Stage:
             limit = gate.constraint(name)
             if measurement is None:
                 return f"{self.name}: {name} was not measured"
-            if not limit.satisfied(measurement.value):
+            if not limit.kept_by(measurement):
                 return f"{self.name}: {limit} not kept ({measurement.value:.3g})"
         return None
 

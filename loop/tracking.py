@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import make_url
 
 from loop.config import CampaignConfig, TrackingSettings
 from loop.database.store import Store
@@ -23,7 +25,7 @@ from loop.report.view import CampaignView
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ARTIFACTS = ("ranking.csv", "report.html", "campaign.yaml")
+ARTIFACTS = ("ranking.csv", "report.html")
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,14 @@ class Tracker:
         self._running = None
 
 
+def shown(config: CampaignConfig) -> dict[str, Any]:
+    """The configuration as others may see it: a password in the database's URL is hidden."""
+    database = (
+        None if config.database is None else make_url(config.database).render_as_string(hide_password=True)
+    )
+    return config.model_dump(mode="json") | {"database": database}
+
+
 def tracking_uri() -> str:
     """MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the working folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
@@ -136,7 +146,7 @@ def _log_rounds(
     identity = {"matloop.campaign": config.name, "matloop.run_folder": str(folder.resolve())}
     parent = _find_or_create(client, experiment_id, config.name, identity | {"matloop.round": "all"})
     if not client.get_run(parent).data.params:
-        for key, value in _flat(config.model_dump(mode="json")).items():
+        for key, value in _flat(shown(config)).items():
             client.log_param(parent, key, value)
     ids = {}
     for entry in rounds:

@@ -105,18 +105,23 @@ class Archive(Mapping[str, Record]):
         return self._with(Progress.FAILED)
 
     def scores(self, record: Record) -> tuple[float, ...] | None:
-        """One number per objective, larger is better; None unless all were measured."""
-        values = [record.value(o.property, o.fidelity) for o in self.objectives]
-        if not values or any(v is None for v in values):
+        """One number per objective, larger is better; None unless all were measured.
+
+        A bound on the better side (a conductivity of at most ..., where more is wanted) says only how good the material
+        could be, so it is no score.
+        """
+        measured = [(o, record.measured(o.property, o.fidelity)) for o in self.objectives]
+        known = [(o, m) for o, m in measured if m is not None and o.known_by(m.bound)]
+        if not known or len(known) < len(measured):
             return None
-        return tuple(o.score(v) for o, v in zip(self.objectives, values, strict=True) if v is not None)
+        return tuple(o.score(m.value) for o, m in known)
 
     def feasible(self, record: Record) -> bool:
         """Whether every constraint is measured and kept, and no gate or failure ended the line."""
         if record.progress is not Progress.EVALUATED or record.stopped_by:
             return False
-        values = [(c, record.value(c.property)) for c in self.constraints]
-        return all(v is not None and c.satisfied(v) for c, v in values)
+        measured = [(c, record.measured(c.property)) for c in self.constraints]
+        return all(m is not None and c.kept_by(m) for c, m in measured)
 
     @property
     def complete(self) -> list[Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from materials.base import Goal
+from materials.base import Bound, Goal, Measurement
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,13 @@ class Objective:
     def __post_init__(self) -> None:
         if self.goal == "target" and self.target is None:
             raise ValueError(f"{self.property}: the goal target needs a target value")
+
+    def known_by(self, bound: Bound) -> bool:
+        """Whether a measurement with that bound says how good the material is at least: never by its better side."""
+        if bound is Bound.EXACT:
+            return True
+        worst_side = {"maximize": Bound.LOWER, "minimize": Bound.UPPER}
+        return worst_side.get(self.goal) is bound
 
     def score(self, value: float) -> float:
         """The value turned so that larger is better, in the property's unit.
@@ -42,6 +49,14 @@ class Constraint:
     property: str
     at_least: float = -math.inf
     at_most: float = math.inf
+
+    def kept_by(self, measurement: Measurement) -> bool:
+        """Whether a measurement proves it: an upper bound proves no `at_least`, a lower one no `at_most`."""
+        if measurement.bound is Bound.UPPER and self.at_least > -math.inf:
+            return False
+        if measurement.bound is Bound.LOWER and self.at_most < math.inf:
+            return False
+        return self.satisfied(measurement.value)
 
     def satisfied(self, value: float) -> bool:
         """Whether a measured value keeps the constraint; NaN never does."""

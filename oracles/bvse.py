@@ -96,6 +96,11 @@ class BondValenceSettings(OracleSettings):
             raise ValueError(
                 f"{self.calibration}: made for {law.mobile_ion}, but mobile_ion is {self.mobile_ion}"
             )
+        if law.dimensions != self.dimensions:
+            raise ValueError(
+                f"the calibration in force was made for barriers in {law.dimensions} dimensions, not {self.dimensions};"
+                " name one of your own (calibration: FILE), made by experiments/calibrate_bond_valence.py"
+            )
         return law
 
     def build(self) -> BondValenceOracle:

@@ -56,11 +56,14 @@ class SevenNetDescriptor(Descriptor):
         return None
 
     def describe(self, materials: Sequence[Material]) -> Floats32:
+        # One structure at a time: the last digits must not depend on which others are described along with it.
         rows = np.full((len(materials), self._potential.number_of_features), np.nan, np.float32)
         described = [i for i, material in enumerate(materials) if self.why_not(material) is None]
         structures = [m.structure for i in described if isinstance(m := materials[i], Crystal)]
         if structures:
-            rows[described] = self._potential.evaluate(structures, features=True).features
+            rows[described] = self._potential.evaluate(
+                structures, features=True, max_atoms_per_batch=1
+            ).features
         return rows
 
 

@@ -35,8 +35,15 @@ class TrainingRows:
 
     @property
     def variances(self) -> Floats:
-        """[n], the squared standard deviation where one was reported, else 0."""
-        return np.array([(m.std or 0.0) ** 2 for m in self.measurements], dtype=float)
+        """[n], the squared standard deviation where one was reported, else 0.
+
+        Standard deviations beyond the spread of the values themselves are the systematic error of a law (the
+        bond-valence conductivity), not the scatter of repeated measurements: they count as unreported.
+        """
+        reported = np.array([m.std or 0.0 for m in self.measurements], dtype=float)
+        if len(reported) and np.median(reported) > np.std(self.values):
+            return np.zeros(len(reported))
+        return reported**2
 
     def where(self, chosen: Sequence[bool] | npt.NDArray[np.bool_]) -> TrainingRows:
         """The chosen rows."""

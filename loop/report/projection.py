@@ -42,5 +42,7 @@ class Projection:
         self._tracker.log(store, view, folder)
 
     def finish(self, store: Store, folder: Path) -> None:
-        """Waits for MLflow, logs what is still missing and keeps the run ids."""
-        self._tracker.finish(store, view_of(store, self._config), folder)
+        """Writes the files once more (an earlier driver may have died before it did), then waits for MLflow."""
+        view = view_of(store, self._config)
+        write_all(view, folder)
+        self._tracker.finish(store, view, folder)

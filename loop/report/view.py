@@ -63,7 +63,9 @@ class CampaignView:
             return f"stopped at {record.stopped_by}"
         if record.progress is Progress.PENDING:
             return "pending"
-        return "complete" if self.archive.feasible(record) else "outside a constraint"
+        if not self.archive.feasible(record):
+            return "outside a constraint"
+        return "complete" if self.archive.scores(record) is not None else "an objective is not known"
 
 
 def read_view(

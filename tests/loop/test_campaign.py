@@ -123,6 +123,10 @@ def test_a_budget_may_grow_and_meaning_may_not(tmp_path: Path) -> None:
     assert code == 0, output
     with Store.view(tmp_path / "run" / "campaign.db") as store:
         assert store.last_round() == 2
+    code, output = run(file, tmp_path / "run", "--rounds", "3", "--set", "budget.batch=6")
+    assert code == 0, output
+    with Store.view(tmp_path / "run" / "campaign.db") as store:
+        assert [len(store.selections(n)) for n in (1, 2, 3)] == [5, 5, 6]
     code, output = run(file, tmp_path / "run", "--set", "space.number_of_atoms=[2, 8]")
     assert code == 2
     assert "space.number_of_atoms" in output

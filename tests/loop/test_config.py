@@ -183,8 +183,6 @@ def test_a_batch_fits_into_the_pool() -> None:
     [
         {"seed": 1},
         {"space": {"elements": ["Li", "S"]}},
-        {"budget": {"pool": 301}},
-        {"budget": {"batch": 9}},
         {"acquisition": {"kind": "random"}},
         {"oracles": [RELAX | {"fmax": 0.5}, HULL, BVSE]},
     ],
@@ -198,6 +196,7 @@ def test_what_decides_results_is_part_of_the_fingerprint(changes: dict[str, Any]
     "changes",
     [
         {"budget": {"rounds": 9}},
+        {"budget": {"batch": 9, "pool": 301}},
         {"executor": {"kind": "serial"}},
         {"tracking": "none"},
         {"database": "sqlite:///elsewhere.db"},

@@ -268,7 +268,7 @@ changes = st.fixed_dictionaries(
         "objectives": goals.map(lambda goal: [{"property": "band_gap", **goal}]),
         "constraints": numbers.map(lambda x: [{"property": "formation_energy", "at_most": x}]),
         "budget": st.integers(1, 50).map(lambda n: {"batch": n, "pool": n + 3, "rounds": n}),
-        "limits": st.fixed_dictionaries({"seconds_per_evaluation": numbers, "retries": st.integers(0, 3)}),
+        "limits": st.fixed_dictionaries({"seconds_per_evaluation": numbers}),
         "tracking": st.one_of(
             st.just("none"), st.text(min_size=1, max_size=6).map(lambda t: {"experiment": t})
         ),

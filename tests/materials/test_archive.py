@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from materials.archive import Archive, Progress, Record
-from materials.base import Candidate, Composition, Failure, FailureKind, Measurement, Origin
+from materials.base import Bound, Candidate, Composition, Failure, FailureKind, Measurement, Origin
 from materials.goals import Constraint, Objective
 
 GAP = Objective("band_gap", "maximize")
@@ -113,3 +113,24 @@ def test_the_table_has_one_row_per_record_with_units() -> None:
     assert np.isnan(table["band_gap (eV)"][1])
     assert table["failure"].isna()[0]
     assert table["failure"][1] == "error"
+
+
+def test_a_bound_on_the_better_side_is_no_score_and_proves_no_limit() -> None:
+    def record(bound: str) -> Record:
+        measurement = Measurement(
+            "log_ionic_conductivity", -4.0, "log10(S/cm)", "experiment", "lab", bound=Bound(bound)
+        )
+        return Record(
+            Candidate(Composition(f"Li{len(bound)}Cl"), Origin("test")),
+            Composition("LiCl"),
+            Progress.EVALUATED,
+            (measurement,),
+        )
+
+    records = {bound: record(bound) for bound in ("exact", "upper", "lower")}
+    most = Archive(records.values(), [Objective("log_ionic_conductivity", "maximize")])
+    least = Archive(records.values(), [Objective("log_ionic_conductivity", "minimize")])
+    assert [most.scores(records[b]) for b in ("exact", "upper", "lower")] == [(-4.0,), None, (-4.0,)]
+    assert [least.scores(records[b]) for b in ("exact", "upper", "lower")] == [(4.0,), (4.0,), None]
+    limited = Archive(records.values(), (), [Constraint("log_ionic_conductivity", at_least=-5.0)])
+    assert [limited.feasible(records[b]) for b in ("exact", "upper", "lower")] == [True, False, True]
