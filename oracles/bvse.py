@@ -23,7 +23,13 @@ from materials.base import Bound, Crystal, FailureKind, Measurement, Request
 from materials.properties import property_named
 from materials.settings import InputPath
 from oracles.base import OracleSettings
-from oracles.calibration import SHIPPED_ION, Calibration, read_calibration, shipped_calibration
+from oracles.calibration import (
+    SHIPPED_DIMENSIONS,
+    SHIPPED_ION,
+    Calibration,
+    read_calibration,
+    shipped_calibration,
+)
 from oracles.framework import Framework, framework_of
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
@@ -77,7 +83,8 @@ class BondValenceSettings(OracleSettings):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        calibrated = self.calibration is not None or self.mobile_ion == SHIPPED_ION
+        shipped = self.mobile_ion == SHIPPED_ION and self.dimensions == SHIPPED_DIMENSIONS
+        calibrated = self.calibration is not None or shipped
         return ("migration_barrier", *(["log_ionic_conductivity"] if calibrated else []))
 
     @property

@@ -20,6 +20,7 @@ from materials.base import Bound
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 SHIPPED_ION = "Li"
+SHIPPED_DIMENSIONS = 3
 SHIPPED_FILE = f"bond_valence_calibration_{SHIPPED_ION}.json"
 LEAST_ROWS = 8
 

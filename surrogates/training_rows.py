@@ -16,6 +16,9 @@ Floats = npt.NDArray[np.float64]
 NOT_THE_MATERIALS_FAULT = frozenset({FailureKind.WORKER_LOST, FailureKind.DISK_FULL})
 """Failures of the machine: they say nothing about the next material."""
 
+SYSTEMATIC = frozenset({"learned", "bond_valence"})
+"""Fidelities whose values follow from a law or a model, always the same for the same material."""
+
 
 @dataclass(frozen=True)
 class TrainingRows:
@@ -37,13 +40,12 @@ class TrainingRows:
     def variances(self) -> Floats:
         """[n], the squared standard deviation where one was reported, else 0.
 
-        Standard deviations beyond the spread of the values themselves are the systematic error of a law (the
-        bond-valence conductivity), not the scatter of repeated measurements: they count as unreported.
+        What a law or a model says of a material errs in a way all its values share; that is no scatter of
+        repeated measurements, so at SYSTEMATIC fidelities a standard deviation counts as unreported.
         """
-        reported = np.array([m.std or 0.0 for m in self.measurements], dtype=float)
-        if len(reported) and np.median(reported) > np.std(self.values):
-            return np.zeros(len(reported))
-        return reported**2
+        return np.array(
+            [0.0 if m.fidelity in SYSTEMATIC else (m.std or 0.0) ** 2 for m in self.measurements], dtype=float
+        )
 
     def where(self, chosen: Sequence[bool] | npt.NDArray[np.bool_]) -> TrainingRows:
         """The chosen rows."""
