@@ -43,7 +43,7 @@ class RandomSettings(GeneratorSettings):
     """Random crystals with symmetry, from pyxtal."""
 
     kind: Literal["random"] = KIND
-    attempts: int = Field(default=20, gt=0)
+    attempts: int = Field(default=10, gt=0)
     """Space groups tried for one composition."""
     seconds: float = Field(default=120.0, gt=0)
     """Processor seconds after which a composition is given up as a hang of pyxtal; it decides nothing else."""

@@ -180,8 +180,8 @@ def random_cell_composition(
 ) -> pmg.Composition | None:
     """One random composition of a whole cell within the limits; None when the attempts run out.
 
-    The number of elements is uniform, the elements are a uniform choice, small amounts are likelier (as 1/n),
-    and the amount of the most electronegative element is drawn from those that close the charge balance.
+    The number of elements is uniform, the elements are a uniform choice, small amounts and few formula units are
+    likelier (as 1/n), and the amount of the most electronegative element is drawn from those that close the charge balance.
     """
     optional = [e for e in elements if e not in required]
     least, most = max(number_of_elements[0], len(required)), min(number_of_elements[1], len(elements))
@@ -215,5 +215,6 @@ def _random_amounts(
         return None
     small = np.array([1 / sum(amounts) for amounts in choices])
     amounts = choices[int(rng.choice(len(choices), p=small / small.sum()))]
-    times = int(rng.choice(formula_units(sum(amounts), number_of_atoms)))
+    units = np.array(formula_units(sum(amounts), number_of_atoms))
+    times = int(rng.choice(units, p=(1 / units) / np.sum(1 / units)))
     return [times * n for n in amounts]
