@@ -181,7 +181,8 @@ def random_cell_composition(
     """One random composition of a whole cell within the limits; None when the attempts run out.
 
     The number of elements is uniform, the elements are a uniform choice, small amounts and few formula units are
-    likelier (as 1/n), and the amount of the most electronegative element is drawn from those that close the charge balance.
+    likelier (as 1/n), and the amount of the most electronegative element is drawn from those that close the
+    charge balance.
     """
     optional = [e for e in elements if e not in required]
     least, most = max(number_of_elements[0], len(required)), min(number_of_elements[1], len(elements))
