@@ -68,6 +68,7 @@ def test_own_files_become_a_reference_that_extends_the_hull(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cifs", "mine.csv.xz"]
 
 
+@pytest.mark.slow
 def test_optimade_and_the_materials_project_fill_a_file(tmp_path: Path) -> None:
     structures = {"mp-77": rocksalt(("Li", "Cl"), 5.1), "mp-78": rocksalt(("Na", "Cl"), 5.6)}
     with Optimade(structures).running() as server:
