@@ -159,8 +159,7 @@ def from_materials_project(
     """Phases of these elements alone, up to energy_above_hull (eV/atom) above the Materials Project's hull.
 
     api_key: else the environment variable MP_API_KEY. endpoint: another address of the same interface.
-    Structures from GNoME are left out, as their licence forbids commercial use. Raises SourceError without a
-    key, where the service cannot be reached, and where it has nothing.
+    Without GNoME's structures, whose licence forbids commercial use. Raises SourceError without a key or result.
     """
     key = api_key or os.environ.get("MP_API_KEY")
     if not key:
