@@ -143,7 +143,7 @@ def _value(record: Record, name: str) -> str:
     measured = record.measured(name)
     if measured is None:
         return ""
-    spread = "" if measured.std is None else f" ± {measured.std:.2g}"
+    spread = f" ± {measured.std:.2g}" if measured.std else ""
     limit = {"exact": "", "upper": "≤ ", "lower": "≥ "}[str(measured.bound)]
     return (
         f"{name.replace('_', ' ')} {limit}{measured.value:.3f}{spread} {measured.unit} ({measured.fidelity})"
