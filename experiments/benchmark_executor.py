@@ -22,7 +22,8 @@ from generators.substitution import SubstitutionSettings
 from loop.executors.local import LocalExecutorSettings
 from loop.executors.tasks import oracle_of
 from materials.archive import Archive
-from materials.base import Candidate, Crystal, Origin, Outcome, Request, Status, request_key
+from materials.base import Candidate, Crystal, Origin
+from materials.evaluation import Outcome, Request, Status, request_key
 from materials.reading import stream_materials
 from materials.space import Space
 from oracles.relax import RelaxSettings

@@ -26,16 +26,8 @@ from acquisition.base import AcquisitionSettings, Option
 from acquisition.greedy import GreedySettings
 from acquisition.noisy_expected_improvement import NoisyExpectedImprovementSettings
 from materials.archive import Archive, Progress, Record
-from materials.base import (
-    Candidate,
-    Composition,
-    Failure,
-    FailureKind,
-    Material,
-    Measurement,
-    Origin,
-    content_hash,
-)
+from materials.base import Candidate, Composition, Material, Measurement, Origin, content_hash
+from materials.evaluation import Failure, FailureKind
 from materials.goals import Constraint, Objective
 from surrogates.descriptors import DescriptorSettings, FeatureCache
 from surrogates.gaussian_process import GaussianProcessSettings

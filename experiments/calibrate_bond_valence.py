@@ -22,14 +22,12 @@ import numpy as np
 from pymatgen.core import Composition, Structure
 
 from materials.base import Bound
-from materials.chemistry import element_amounts
-from oracles.bvse import BondValenceSettings, grid_spacing, percolation_barriers
+from oracles.bvse import BondValenceSettings, framework_barriers
 from oracles.calibration import SHIPPED_FILE, SHIPPED_ION, Calibration, calibrate, write_calibration
-from oracles.framework import Framework, charged_framework, likely_charges
+from oracles.framework import majority_framework
 from oracles.one_by_one import RejectedError
 
 ROOM_TEMPERATURE = 298.0  # K, of the measurements
-LEAST_OCCUPANCY = 0.5
 FOLDS = 5
 DEFAULTS = BondValenceSettings()
 SOURCE = "OBELiX training split (arXiv:2502.14234, CC-BY 4.0), measured near 298 K"
@@ -57,7 +55,8 @@ def pairs_of(obelix: Path, leave_out: Path) -> Iterator[Pair]:
             if not row["cif"] or formula in hidden:
                 continue
             try:
-                barriers = barriers_of(majority_framework(Structure.from_str(row["cif"], fmt="cif")))
+                framework = majority_framework(Structure.from_str(row["cif"], fmt="cif"), SHIPPED_ION)
+                barriers = framework_barriers(framework, DEFAULTS)
             except (RejectedError, ValueError) as error:
                 print(f"{row['ID']} {formula}: left out: {error}", flush=True)
                 continue
@@ -65,35 +64,6 @@ def pairs_of(obelix: Path, leave_out: Path) -> Iterator[Pair]:
             pair = Pair(row["ID"], formula, barriers, math.log10(float(row["sigma_S_cm"])), bound)
             print(f"{pair.name} {formula}: {barriers} eV, {pair.value:.2f} {bound}", flush=True)
             yield pair
-
-
-def majority_framework(structure: Structure) -> Framework:
-    """The framework with every site given to its majority species, charged as in the true composition.
-
-    Sites less than half occupied are emptied: they are alternatives of others nearby. Raises ValueError where
-    the mobile ion shares sites with others, because then it is not clear what stands in its way.
-    """
-    charges = likely_charges(element_amounts(structure.composition))
-    if SHIPPED_ION not in structure.composition:
-        raise ValueError(f"its CIF holds no {SHIPPED_ION}")
-    if charges is None:
-        raise ValueError("no usual oxidation states balance the charge")
-    ordered = structure.copy()
-    ordered.remove_oxidation_states()
-    for number in reversed(range(len(ordered))):
-        species = {e.symbol: n for e, n in ordered[number].species.items()}
-        if SHIPPED_ION in species and len(species) > 1:
-            raise ValueError(f"{SHIPPED_ION} shares sites with other elements")
-        if SHIPPED_ION in species or sum(species.values()) < LEAST_OCCUPANCY:
-            ordered.remove_sites([number])
-        else:
-            ordered.replace(number, max(species, key=lambda symbol: species[symbol]))
-    return charged_framework(ordered, charges, SHIPPED_ION)
-
-
-def barriers_of(framework: Framework) -> tuple[float, float, float]:
-    """Percolation barriers in eV with the oracle's default settings."""
-    return percolation_barriers(framework, grid_spacing(framework, DEFAULTS.resolution), DEFAULTS.ceiling)
 
 
 def read_pairs(file: Path) -> list[Pair]:

@@ -58,7 +58,7 @@ def make(
     display = RecordingDisplay(folder, file)
     with Campaign(load_campaign(file, ["tracking=none"]).config, folder, display) as campaign:
         projection = Projection(campaign.config, display)
-        campaign.run(after_round=projection.after_round)
+        campaign.run(project=projection.update)
         projection.finish(campaign.store, folder)
     IMAGES.mkdir(parents=True, exist_ok=True)
     svg = re.sub(r"@font-face\s*{[^}]*}", "", display.picture)

@@ -22,7 +22,7 @@ NICHE = 0.03
 # How many of the best are looked at for each parent wanted.
 RECORDS_PER_PARENT = 5
 MOST_MISSES = 300
-OPERATORS: Final = {"heredity": 0.4, "transmutation": 0.3, "permutation": 0.15, "strain": 0.15}
+OPERATORS: Final = {"heredity": 0.4, "transmutation": 0.4, "permutation": 0.15, "strain": 0.05}
 
 
 class GeneticSettings(GeneratorSettings):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator as Stream
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -69,7 +70,7 @@ class Mixture(Generator):
 
     def propose(
         self, n: int, archive: Archive, rng: np.random.Generator, guide: Guide | None = None
-    ) -> Iterator[Candidate]:
+    ) -> Stream[Candidate]:
         """Up to n candidates, the parts taking turns so that every beginning of the stream keeps the shares.
 
         Each part draws from a random stream of its own. Where one runs dry the others take over its share.

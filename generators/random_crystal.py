@@ -29,7 +29,7 @@ KIND: Final = "random"
 # Processes that grow crystals side by side; the results do not depend on it.
 CHILDREN = 2
 # Compositions in a row that grew into nothing new, after which the space counts as exhausted.
-MOST_MISSES = 100
+MOST_MISSES = 300
 # Hangs in one call after which it ends: each costs the time-out and a new process.
 MOST_HANGS = 3
 # The volume is drawn from this range times the sum of the species' volumes.

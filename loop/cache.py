@@ -10,7 +10,8 @@ from pathlib import Path
 
 from loop.database.errors import told_plainly
 from loop.database.file_system import journal_mode
-from materials.base import Outcome, Status, canonical_json
+from materials.base import canonical_json
+from materials.evaluation import Outcome, Status
 
 PATIENCE = 60.0
 """Seconds to wait for another campaign's write."""

@@ -87,7 +87,7 @@ def _run(loaded: LoadedCampaign, folder: Path) -> ExitCode:
 
         with Campaign(loaded.config, folder, display) as campaign:
             projection = Projection(campaign.config, campaign.listener)
-            code = campaign.run(after_round=projection.after_round)
+            code = campaign.run(project=projection.update)
             projection.finish(campaign.store, folder)
         display.finished(code, campaign.stop_reason)
     return code

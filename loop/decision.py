@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,8 @@ class Decider:
             draws = self.mixture.propose(
                 self.pool_size * NEIGHBOURS_PER_PLACE, archive, rng, self._guide(archive)
             )
-            pool = fill_pool(draws, self.pool_size, self.space, known, listener)
+            with closing(draws):  # ends what its generators still grow
+                pool = fill_pool(draws, self.pool_size, self.space, known, listener)
         if not pool.candidates:
             return Decision(pool, {}, ())
         predictions = self._predict(pool.candidates, watch)

@@ -49,8 +49,8 @@ def nothing_left(decision: Decision) -> str:
     return f"no candidate is left to measure; refused were: {told or 'none, nothing was proposed'}"
 
 
-AfterRound = Callable[[Store, Path], None]
-"""Called after each closed round and at the end: reports and tracking are projections of the store."""
+Project = Callable[[Store, Path], None]
+"""Called when a round's batch is decided, so that reports of what is known are written while oracles run."""
 
 
 class Campaign:
@@ -136,7 +136,7 @@ class Campaign:
         """All the campaign knows now."""
         return self.store.archive(self.objectives, self.constraints, [s.name for s in self.line])
 
-    def run(self, rounds: int | None = None, after_round: AfterRound | None = None) -> ExitCode:
+    def run(self, rounds: int | None = None, project: Project | None = None) -> ExitCode:
         """Runs until `rounds` rounds (by default the budget's) are closed, resuming an open one first."""
         last = self.config.budget.rounds if rounds is None else rounds
         unfinished = self.store.open_round()
@@ -148,22 +148,21 @@ class Campaign:
                 self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
                 if self.stop_reason:
                     return ExitCode.STOPPED_BY_BRAKE
-            closed = self._round(number)
-            if after_round is not None:
-                with self._watch.step("report"):
-                    after_round(self.store, self.folder)
-            if not closed:
+            if not self._round(number, project):
                 return ExitCode.WAITING
             number += 1
         self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
         return ExitCode.STOPPED_BY_BRAKE if self.stop_reason else ExitCode.DONE
 
-    def _round(self, number: int) -> bool:
+    def _round(self, number: int, project: Project | None) -> bool:
         self._watch.seconds = {}
         self.listener.round_started(number)
         if self.store.open_round() is None:
             self._decide(number)
         self._list_models(number)
+        if project is not None:
+            with self._watch.step("report"):
+                project(self.store, self.folder)
         with self._watch.step("evaluate"):
             BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener).run(
                 number, self.archive()

@@ -13,7 +13,8 @@ from loop.events import Listener
 from loop.executors.base import Dispatcher
 from loop.line import Stage
 from materials.archive import Archive, Progress, Record
-from materials.base import Candidate, FailureKind, Material, Measurement, Outcome, Status
+from materials.base import Candidate, Material, Measurement
+from materials.evaluation import FailureKind, Outcome, Status
 from materials.identity import IdentityIndex
 
 POLL_SECONDS = 0.5

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from loop.database.store import Store
     from loop.executors.base import Dispatcher
     from materials.archive import Archive
-    from materials.base import Outcome
+    from materials.evaluation import Outcome
 
 
 class Listener:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from materials.base import Candidate, Material, Measurement, Request, content_hash, request_key
+from materials.base import Candidate, Material, Measurement, content_hash
+from materials.evaluation import Request, request_key
 from oracles.base import OracleSettings
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loop.engine import ExitCode
     from loop.executors.base import Dispatcher
     from materials.archive import Archive, Record
-    from materials.base import Outcome
+    from materials.evaluation import Outcome
 
 STEPS = {
     "load": "loading the numerical libraries",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +53,11 @@ class Tracker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
         self._running: Future[RunIds] | None = None
 
-    def log(self, store: Store, view: CampaignView, folder: Path) -> None:
-        """Starts logging every closed round that has no run yet; skips a turn while one is still being logged."""
+    def log(self, store: Store, view: CampaignView, folder: Path, written: Future[None]) -> None:
+        """Starts logging every closed round that has no run yet, and the files of the run folder once `written`.
+
+        Skips a turn while one is still being logged.
+        """
         settings = self._config.tracking
         if not isinstance(settings, TrackingSettings):
             return
@@ -68,13 +71,13 @@ class Tracker:
             if row.closed_at is not None and row.number not in logged
         ]
         if todo:
-            self._running = self._thread.submit(_log_rounds, self._config, settings, folder, todo)
+            self._running = self._thread.submit(_log_rounds, self._config, settings, folder, todo, written)
 
-    def finish(self, store: Store, view: CampaignView, folder: Path) -> None:
+    def finish(self, store: Store, view: CampaignView, folder: Path, written: Future[None]) -> None:
         """Waits for what is being logged, then logs what is left."""
         if self._running is not None:
             self._keep_ids(store)
-        self.log(store, view, folder)
+        self.log(store, view, folder, written)
         self._keep_ids(store)
         self._thread.shutdown()
 
@@ -132,7 +135,11 @@ def round_metrics(view: CampaignView, number: int, timings: Mapping[str, float])
 
 
 def _log_rounds(
-    config: CampaignConfig, settings: TrackingSettings, folder: Path, rounds: list[RoundLog]
+    config: CampaignConfig,
+    settings: TrackingSettings,
+    folder: Path,
+    rounds: list[RoundLog],
+    written: Future[None],
 ) -> RunIds:
     # Patience belongs to the campaign, not to a server that is down: few retries unless the user set more.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -157,6 +164,7 @@ def _log_rounds(
             _log_metrics(client, parent, entry.metrics, entry.number)
         client.set_terminated(run_id)
         ids[entry.number] = run_id
+    wait([written])
     for name in ARTIFACTS:
         if (folder / name).exists():
             client.log_artifact(parent, str(folder / name))

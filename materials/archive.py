@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from materials.base import Candidate, Failure, Material, Measurement
+from materials.base import Candidate, Material, Measurement
+from materials.evaluation import Failure
 from materials.goals import Constraint, Objective
 from materials.properties import property_named
 from materials.ranking import non_dominated_fronts, rank_records

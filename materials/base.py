@@ -1,4 +1,4 @@
-"""The vocabulary every room shares: materials, candidates, measurements, requests and outcomes.
+"""The vocabulary every room shares: materials, candidates, measurements, predictions and selections.
 
 All of them are frozen values. What they hold can be written as JSON and read back without loss, so the
 database, the workers and the wire speak one language.
@@ -16,6 +16,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import pymatgen.core as pmg
+
+from materials.matching import ReducedCell
 
 
 def canonical_json(data: Any) -> str:
@@ -75,15 +77,25 @@ class Crystal:
             "coordinates": (self.structure.frac_coords + 0.0).tolist(),
         }
 
+    @cached_property
+    def digest(self) -> str:
+        """The content hash of the exact JSON form."""
+        return content_hash(self.to_dict())
+
+    @cached_property
+    def reduced(self) -> ReducedCell:
+        """The cell in which it is compared with others; kept, because finding it is the dear part of a comparison."""
+        return ReducedCell.of(self.structure)
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Crystal:
         return cls(pmg.Structure(data["lattice"], data["species"], data["coordinates"]))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Crystal) and self.to_dict() == other.to_dict()
+        return isinstance(other, Crystal) and self.digest == other.digest
 
     def __hash__(self) -> int:
-        return hash(canonical_json(self.to_dict()))
+        return hash(self.digest)
 
 
 @dataclass(frozen=True)
@@ -217,130 +229,6 @@ class Measurement:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
         return cls(**{**data, "bound": Bound(data.get("bound", "exact"))})
-
-
-class FailureKind(StrEnum):
-    """The closed list of ways an evaluation ends without a value."""
-
-    NOT_CONVERGED = "not_converged"
-    EXPLODED = "exploded"
-    UNSUPPORTED_ELEMENT = "unsupported_element"
-    UNSUPPORTED_MATERIAL = "unsupported_material"
-    NOT_FINITE = "not_finite"
-    NO_PERCOLATION = "no_percolation"
-    UNKNOWN_REFERENCE = "unknown_reference"
-    MISSING_ANSWER = "missing_answer"
-    TIMEOUT = "timeout"
-    OUT_OF_MEMORY = "out_of_memory"
-    DISK_FULL = "disk_full"
-    WORKER_LOST = "worker_lost"
-    BAD_RESULT = "bad_result"
-    ERROR = "error"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an evaluation gave no value: a kind from the closed list and a sentence a person can act on."""
-
-    kind: FailureKind
-    message: str
-
-
-class Status(StrEnum):
-    """How an evaluation ended. FAILED may be retried, REJECTED never again, UNKNOWN asks a human."""
-
-    DONE = "done"
-    FAILED = "failed"
-    REJECTED = "rejected"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question to one oracle. `material` and `measurements` are as the earlier stages left them."""
-
-    key: str
-    candidate: Candidate
-    material: Material
-    oracle: str
-    measurements: tuple[Measurement, ...] = ()
-    conditions: Mapping[str, float] = field(default_factory=dict)
-    replicate: int = 0
-
-    def measured(self, name: str) -> Measurement | None:
-        """The latest measurement of the property `name` made by an earlier stage."""
-        return next((m for m in reversed(self.measurements) if m.property == name), None)
-
-
-def request_key(
-    candidate_id: str,
-    oracle: str,
-    fingerprint: str,
-    conditions: Mapping[str, float] | None = None,
-    replicate: int = 0,
-) -> str:
-    """The key under which a question is asked once: equal questions have equal keys.
-
-    `fingerprint` identifies the oracle's settings and model version (see `Settings.fingerprint`), including
-    those of the stages before it, because they decide the material it is asked about.
-    """
-    return content_hash([candidate_id, oracle, fingerprint, dict(conditions or {}), replicate])
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came back for a request. `material` is set when the oracle changed it (a relaxed structure)."""
-
-    key: str
-    candidate_id: str
-    oracle: str
-    status: Status
-    measurements: tuple[Measurement, ...] = ()
-    material: Material | None = None
-    failure: Failure | None = None
-    seconds: float = 0.0
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    artifacts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "key": self.key,
-            "candidate_id": self.candidate_id,
-            "oracle": self.oracle,
-            "status": str(self.status),
-            "measurements": [m.to_dict() for m in self.measurements],
-            "material": None if self.material is None else self.material.to_dict(),
-            "failure": None if self.failure is None else asdict(self.failure),
-            "seconds": self.seconds,
-            "provenance": dict(self.provenance),
-            "artifacts": {name: dict(entry) for name, entry in self.artifacts.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
-        failure = data.get("failure")
-        material = data.get("material")
-        return cls(
-            key=data["key"],
-            candidate_id=data["candidate_id"],
-            oracle=data["oracle"],
-            status=Status(data["status"]),
-            measurements=tuple(Measurement.from_dict(m) for m in data.get("measurements", ())),
-            material=None if material is None else material_from_dict(material),
-            failure=None if failure is None else Failure(FailureKind(failure["kind"]), failure["message"]),
-            seconds=float(data.get("seconds", 0.0)),
-            provenance=data.get("provenance", {}),
-            artifacts=data.get("artifacts", {}),
-        )
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """Enough to find a running evaluation again after a restart; `handle` holds JSON values only."""
-
-    oracle: str
-    key: str
-    handle: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pymatgen.core as pmg
@@ -13,18 +13,6 @@ from materials.matching import ANGLE_TOLERANCE, LENGTH_TOLERANCE, SITE_TOLERANCE
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
-
-
-class _Known:
-    """A crystal in the index; its reduced cell is worked out when a comparison first needs it."""
-
-    def __init__(self, material_id: str, structure: pmg.Structure) -> None:
-        self.id = material_id
-        self.structure = structure
-
-    @cached_property
-    def cell(self) -> ReducedCell:
-        return ReducedCell.of(self.structure)
 
 
 class IdentityIndex:
@@ -37,26 +25,23 @@ class IdentityIndex:
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
-        self._crystals: dict[str, list[_Known]] = defaultdict(list)
+        self._crystals: dict[str, list[tuple[str, Crystal]]] = defaultdict(list)
 
     def add(self, material_id: str, material: Material) -> None:
         """Remembers `material` under an id; one id may name several (as proposed, as relaxed)."""
         self._first.setdefault(_exact_key(material), material_id)
         if isinstance(material, Crystal):
-            structure = _rounded(material.structure)
-            self._crystals[_element_formula(structure)].append(_Known(material_id, structure))
+            crystal = _rounded(material)
+            self._crystals[_element_formula(crystal.structure)].append((material_id, crystal))
 
     def find(self, material: Material) -> str | None:
         """The id of an exact copy, else of the first added material that is the same, else None."""
         exact = self._first.get(_exact_key(material))
         if exact is not None or not isinstance(material, Crystal):
             return exact
-        structure = _rounded(material.structure)
-        known = self._crystals.get(_element_formula(structure))
-        if not known:
-            return None
-        cell = ReducedCell.of(structure)
-        return next((other.id for other in known if _same(other.cell, cell)), None)
+        crystal = _rounded(material)
+        known = self._crystals.get(_element_formula(crystal.structure), ())
+        return next((other_id for other_id, other in known if _same(other.reduced, crystal.reduced)), None)
 
 
 @cache
@@ -73,12 +58,13 @@ def _same(first: ReducedCell, second: ReducedCell) -> bool:
     )
 
 
-def _rounded(structure: pmg.Structure) -> pmg.Structure:
-    """Partial occupancies to three digits, as files write them; an ordered structure as it is."""
-    if structure.is_ordered:
-        return structure
+def _rounded(crystal: Crystal) -> Crystal:
+    """Partial occupancies to three digits, as files write them; an ordered crystal as it is."""
+    if crystal.is_ordered:
+        return crystal
+    structure = crystal.structure
     species = [{str(k): round(v, 3) for k, v in site.species.items()} for site in structure]
-    return pmg.Structure(structure.lattice, species, structure.frac_coords)
+    return Crystal(pmg.Structure(structure.lattice, species, structure.frac_coords))
 
 
 def _element_formula(structure: pmg.Structure) -> str:
@@ -86,6 +72,6 @@ def _element_formula(structure: pmg.Structure) -> str:
 
 
 def _exact_key(material: Material) -> str:
-    return content_hash(
-        material.to_dict() if isinstance(material, Crystal) else [material.kind, material.formula]
+    return (
+        material.digest if isinstance(material, Crystal) else content_hash([material.kind, material.formula])
     )

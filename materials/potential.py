@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -172,7 +173,7 @@ def load_potential(name: str = "7net-0", sha256: str | None = None, device: str 
         warnings.simplefilter("ignore")
         checkpoint = load_checkpoint(str(path))
         model = checkpoint.build_model()
-        complete = checkpoint.build_model()
+        complete = deepcopy(model)  # building it once more takes three times as long
     default = DEFAULT_MODAL if base.lower() in WITH_MODALS else ""
     modal_name = _modal(base, modal or default, model.modal_map)
     model.set_is_batch_data(False)

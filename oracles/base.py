@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from materials.base import Outcome, Request, Ticket
+from materials.evaluation import Outcome, Request, Ticket
 from materials.goals import Constraint
 from materials.settings import Settings
 

@@ -19,7 +19,8 @@ import numpy as np
 import pymatgen.core as pmg
 from pydantic import Field, field_validator, model_validator
 
-from materials.base import Bound, Crystal, FailureKind, Measurement, Request
+from materials.base import Bound, Crystal, Measurement
+from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from materials.settings import InputPath
 from oracles.base import OracleSettings
@@ -66,7 +67,7 @@ class BondValenceSettings(OracleSettings):
     ceiling: float = Field(default=3.0, ge=0.5, le=10.0)
     """A material that percolates only above it gets it as a lower bound of the barrier, eV."""
     calibration: InputPath | None = None
-    """A file written by `oracles.calibration.write_calibration`; by default the shipped one."""
+    """A file written by `python -m loop.calibrate`; by default the shipped one."""
     typical_seconds: ClassVar[float] = 3.0
 
     @field_validator("mobile_ion")
@@ -106,7 +107,7 @@ class BondValenceSettings(OracleSettings):
         if law.dimensions != self.dimensions:
             raise ValueError(
                 f"the calibration in force was made for barriers in {law.dimensions} dimensions, not {self.dimensions};"
-                " name one of your own (calibration: FILE), made by experiments/calibrate_bond_valence.py"
+                " name one of your own (calibration: FILE), made by  python -m loop.calibrate"
             )
         return law
 
@@ -211,6 +212,11 @@ def percolation_barriers(framework: Framework, spacing: float, ceiling: float) -
         )
     found = lain.percolation_barriers(encut=ceiling)
     return float(found["E_1D"]), float(found["E_2D"]), float(found["E_3D"])
+
+
+def framework_barriers(framework: Framework, settings: BondValenceSettings) -> tuple[float, float, float]:
+    """`percolation_barriers` on the grid that the settings ask for."""
+    return percolation_barriers(framework, grid_spacing(framework, settings.resolution), settings.ceiling)
 
 
 def _lain() -> Lain:

@@ -129,7 +129,7 @@ def read_calibration(path: Path) -> Calibration:
             raise ValueError("intercept, slope and std must be finite")
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: not a calibration ({error}); write one with oracles.calibration.write_calibration"
+            f"{path}: not a calibration ({error}); write one with  python -m loop.calibrate"
         ) from error
     return found
 

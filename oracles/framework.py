@@ -9,11 +9,12 @@ from itertools import product
 
 import pymatgen.core as pmg
 
-from materials.base import FailureKind
 from materials.chemistry import ROUNDING, element_amounts, is_metal, oxidation_states
+from materials.evaluation import FailureKind
 from oracles.one_by_one import RejectedError
 
 SYMMETRY_PRECISION = 0.01  # angstrom
+LEAST_OCCUPANCY = 0.5  # of a site that stays in a majority framework
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,33 @@ def framework_of(structure: pmg.Structure, mobile_ion: str) -> Framework:
     if not rest.is_ordered:
         raise _unsupported(f"{formula}: sites not of {mobile_ion} are partly occupied; order them first")
     return charged_framework(rest, charges, mobile_ion)
+
+
+def majority_framework(structure: pmg.Structure, mobile_ion: str) -> Framework:
+    """The framework of a disordered crystal: each site takes its majority species, one less than half full goes.
+
+    Charges are those of the true composition. Raises RejectedError (unsupported_material) as `framework_of` does, and
+    where the mobile ion shares sites with others, because then it is not clear what stands in its way.
+    """
+    formula = structure.composition.reduced_formula
+    charges = likely_charges(element_amounts(structure.composition))
+    if mobile_ion not in element_amounts(structure.composition):
+        raise _unsupported(f"{formula}: it holds no {mobile_ion}, so nothing moves")
+    if charges is None:
+        raise _unsupported(f"{formula}: no usual oxidation states of its elements balance the charge")
+    ordered = structure.copy()
+    ordered.remove_oxidation_states()
+    for number in reversed(range(len(ordered))):
+        species = {e.symbol: n for e, n in ordered[number].species.items()}
+        if mobile_ion in species and len(species) > 1:
+            raise _unsupported(f"{formula}: {mobile_ion} shares sites with other elements")
+        if mobile_ion in species or sum(species.values()) < LEAST_OCCUPANCY:
+            ordered.remove_sites([number])
+        else:
+            ordered.replace(number, max(species, key=lambda symbol: species[symbol]))
+    if not len(ordered):
+        raise _unsupported(f"{formula}: it holds nothing but the mobile ion")
+    return charged_framework(ordered, charges, mobile_ion)
 
 
 def charged_framework(rest: pmg.Structure, charges: Mapping[str, float], mobile_ion: str) -> Framework:

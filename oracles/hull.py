@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal
 import pymatgen.core as pmg
 from pydantic import Field
 
-from materials.base import Crystal, FailureKind, Measurement, Request
+from materials.base import Crystal, Measurement
 from materials.corrections import CorrectionScheme
+from materials.evaluation import FailureKind, Request
 from materials.hull import DATA, HullDistance, MixedEnergiesError, ReferenceHull
 from materials.properties import property_named
 from materials.reference_table import ReferenceFileError

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from materials.base import Failure, FailureKind, Material, Measurement, Outcome, Request, Status
+from materials.base import Material, Measurement
+from materials.evaluation import Failure, FailureKind, Outcome, Request, Status
 from oracles.base import Oracle
 
 

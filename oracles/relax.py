@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 import pymatgen.core as pmg
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from materials.base import Crystal, FailureKind, Measurement, Request
+from materials.base import Crystal, Measurement
+from materials.evaluation import FailureKind, Request
 from materials.potential import SHIPPED, UnsupportedElementError, load_potential, potential_version
 from materials.properties import property_named
 from materials.relaxation import NonFiniteEnergy, Relaxation, RelaxationExploded, relax

@@ -12,7 +12,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from materials.base import Composition, FailureKind, Measurement, Request
+from materials.base import Composition, Measurement
+from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from materials.reading import ID_COLUMNS
 from materials.settings import InputPath

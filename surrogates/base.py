@@ -68,7 +68,7 @@ class Surrogate(ABC):
 
     @abstractmethod
     def feasibility(self, candidates: Sequence[Candidate]) -> Floats:
-        """The probability [n] that a candidate's line of oracles ends with values; 1 before any failure."""
+        """The probability [n] that a line of oracles ends with values of a new material; 1 until one did not."""
 
     @abstractmethod
     def predict(self, candidates: Sequence[Candidate]) -> list[tuple[Prediction, ...]]:

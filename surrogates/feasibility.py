@@ -28,7 +28,7 @@ class Feasibility:
 
     Dirichlet-based regression for classification: Milios, Camoriano, Michiardi, Rosasco, Filippone,
     NeurIPS 2018; with two classes that share a kernel it is one regression on their difference. Far from all
-    data it says what is usual. Before any failure it is 1; without a model, Laplace's rule of succession.
+    data it says what is usual. Before anything was in vain it is 1; without a model, Laplace's rule of succession.
     """
 
     def __init__(self, inputs: Tensor, labels: Tensor, model: SingleTaskGP | None) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from materials.archive import Archive, Progress, Record
-from materials.base import Bound, Candidate, FailureKind, Measurement
+from materials.base import Bound, Candidate, Measurement
+from materials.evaluation import FailureKind
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,14 +72,15 @@ def rows_of(archive: Archive, name: str) -> TrainingRows:
 
 
 def outcomes_of(archive: Archive) -> tuple[list[Candidate], list[bool]]:
-    """Candidates whose line has ended, and whether it ended with values (no failure, no gate).
+    """Candidates whose line has ended, and whether it ended with something new: no failure, no gate, no duplicate.
 
+    A candidate that relaxed into a known material cost an evaluation and taught next to nothing, like a failed one.
     Known data and failures of the machine are left out.
     """
     ended = [r for r in archive.values() if r.progress is not Progress.PENDING and not r.known_before]
     telling = [r for r in ended if not _machine_failed(r)]
     return [r.candidate for r in telling], [
-        r.progress is Progress.EVALUATED and not r.stopped_by for r in telling
+        r.progress is Progress.EVALUATED and not r.stopped_by and r.duplicate_of is None for r in telling
     ]
 
 

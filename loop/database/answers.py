@@ -14,7 +14,7 @@ from loop.database.rows import FINAL, OPEN, DuplicateFound, EvaluationStatus, Pl
 from loop.database.tables import CandidateRow, Evaluation
 from loop.database.view import View
 from loop.database.writing import add_evaluations, keep_outcome, now, touch
-from materials.base import Outcome, Status, Ticket
+from materials.evaluation import Outcome, Status, Ticket
 
 
 class AnswerStore(View):

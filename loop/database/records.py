@@ -11,16 +11,8 @@ from sqlalchemy.orm import Session
 from loop.database.rows import OPEN, EvaluationStatus
 from loop.database.tables import Campaign, CandidateRow, Evaluation, MeasurementRow, SelectionRow
 from materials.archive import Progress, Record
-from materials.base import (
-    Bound,
-    Candidate,
-    Failure,
-    FailureKind,
-    Measurement,
-    Origin,
-    Recipe,
-    material_from_dict,
-)
+from materials.base import Bound, Candidate, Measurement, Origin, Recipe, material_from_dict
+from materials.evaluation import Failure, FailureKind
 
 
 class RecordCache:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from materials.base import Candidate, Failure, Ticket
+from materials.base import Candidate
+from materials.evaluation import Failure, Ticket
 
 
 class EvaluationStatus(StrEnum):

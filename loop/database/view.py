@@ -31,16 +31,8 @@ from loop.database.tables import (
     SelectionRow,
 )
 from materials.archive import Archive
-from materials.base import (
-    Candidate,
-    Material,
-    Outcome,
-    Prediction,
-    Selection,
-    Status,
-    Ticket,
-    material_from_dict,
-)
+from materials.base import Candidate, Material, Prediction, Selection, material_from_dict
+from materials.evaluation import Outcome, Status, Ticket
 from materials.goals import Constraint, Objective
 
 Row = TypeVar("Row", Round, Evaluation, ModelRow, RefusalRow, PredictionRow, SelectionRow)

@@ -22,7 +22,8 @@ from loop.database.tables import (
     PredictionRow,
     Table,
 )
-from materials.base import Candidate, Failure, Measurement, Outcome, Prediction, Selection, canonical_json
+from materials.base import Candidate, Measurement, Prediction, Selection, canonical_json
+from materials.evaluation import Failure, Outcome
 
 
 def now() -> str:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from loop.executors.records import find_outcome
 from loop.executors.tasks import RunningTask
 from loop.executors.tickets import TicketDesk
-from materials.base import Outcome, Request, Ticket
+from materials.evaluation import Outcome, Request, Ticket
 from materials.settings import Settings
 from oracles.base import OracleSettings, TicketOracleSettings
 

@@ -13,7 +13,8 @@ from loop.executors.logs import descriptors_to
 from loop.executors.pool import START_SECONDS, Call, OverdueError, WorkerLostError, WorkerPool
 from loop.executors.records import attempt_folder
 from loop.executors.tasks import RunningTask, evaluate, failed, preload
-from materials.base import Crystal, FailureKind, Outcome, Request, Ticket
+from materials.base import Crystal
+from materials.evaluation import FailureKind, Outcome, Request, Ticket
 from oracles.base import OracleSettings
 
 WORKERS_LOG = "workers.log"

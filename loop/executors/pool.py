@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 300.0
 """The longest a worker may take to start and to load models; only a hang takes this long."""
-RETIRE_SECONDS = 3.0
 STARTS = 3
 """So many workers lost before they were ready, in a row, and the pool gives up."""
 
@@ -166,19 +165,11 @@ class WorkerPool:
         return None, None
 
     def close(self) -> None:
-        """Ends all workers, whatever they do: idle ones properly, the others at once."""
+        """Ends all workers at once, whatever they do."""
         seats, self._seats = self._seats, []
         self._queue.clear()
-        idle = [seat.worker for seat in seats if seat.call is None and seat.started]
-        for worker in idle:
-            worker.retire()
         for seat in seats:
-            if seat.worker not in idle:
-                seat.worker.kill()
-        end = time.monotonic() + RETIRE_SECONDS
-        for worker in idle:
-            worker.process.join(max(0.0, end - time.monotonic()))
-            worker.kill()
+            seat.worker.kill()
 
     def _seat(self) -> Seat:
         return Seat(self._log_file, self._preloads)

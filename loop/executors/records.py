@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from materials.base import Outcome, canonical_json
+from materials.base import canonical_json
+from materials.evaluation import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from loop.executors.base import Dispatcher, ExecutorSettings
 from loop.executors.logs import streams_to
 from loop.executors.records import attempt_folder
 from loop.executors.tasks import RunningTask, evaluate
-from materials.base import Outcome, Request, Ticket
+from materials.evaluation import Outcome, Request, Ticket
 from oracles.base import OracleSettings
 
 

@@ -13,16 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loop.executors.records import attempt_folder, file_artifacts, find_outcome, write_outcome
-from materials.base import (
-    BadMeasurementError,
-    Failure,
-    FailureKind,
-    Measurement,
-    Outcome,
-    Request,
-    Status,
-    canonical_json,
-)
+from materials.base import BadMeasurementError, Measurement, canonical_json
+from materials.evaluation import Failure, FailureKind, Outcome, Request, Status
 from materials.properties import PROPERTIES
 from oracles.base import Oracle, OracleSettings
 

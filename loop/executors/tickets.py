@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loop.executors.records import attempt_folder, write_outcome
 from loop.executors.tasks import RunningTask, checked, failed_by
-from materials.base import Outcome, Request, Ticket
+from materials.evaluation import Outcome, Request, Ticket
 from oracles.base import TicketOracle, TicketOracleSettings
 
 log = logging.getLogger(__name__)

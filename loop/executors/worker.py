@@ -81,10 +81,6 @@ class Worker:
             return "killed by SIGKILL, as when memory runs out"
         return f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
 
-    def retire(self) -> None:
-        """Lets the process end properly when it has nothing to do; does not wait."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
     def kill(self) -> None:
         """Ends the process at once, with everything it started itself."""
         if self._process.is_alive():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from loop.config import CampaignConfig
@@ -29,20 +30,26 @@ def write_all(view: CampaignView, folder: Path) -> None:
 
 
 class Projection:
-    """Writes the files after each round, and hands the rounds to MLflow in the background."""
+    """Writes the files and logs the rounds to MLflow, both in the background."""
 
     def __init__(self, config: CampaignConfig, listener: Listener) -> None:
         self._config = config
         self._tracker = Tracker(config, listener)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="report")
+        self._written: Future[None] | None = None
 
-    def after_round(self, store: Store, folder: Path) -> None:
-        """Files at once; MLflow while the next round runs."""
+    def update(self, store: Store, folder: Path) -> None:
+        """Starts to write what the store holds now. Raises OSError where the writing before this one failed."""
+        if self._written is not None:
+            self._written.result()
         view = view_of(store, self._config)
-        write_all(view, folder)
-        self._tracker.log(store, view, folder)
+        self._written = self._thread.submit(write_all, view, folder)
+        self._tracker.log(store, view, folder, self._written)
 
     def finish(self, store: Store, folder: Path) -> None:
-        """Writes the files once more (an earlier driver may have died before it did), then waits for MLflow."""
-        view = view_of(store, self._config)
-        write_all(view, folder)
-        self._tracker.finish(store, view, folder)
+        """Writes what the store holds at the end and waits for the files and for MLflow."""
+        self.update(store, folder)
+        assert self._written is not None
+        self._written.result()
+        self._tracker.finish(store, view_of(store, self._config), folder, self._written)
+        self._thread.shutdown()

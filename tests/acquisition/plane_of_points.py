@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from acquisition.base import Option
 from materials.archive import Archive, Progress, Record
-from materials.base import Candidate, Composition, Failure, FailureKind, Material, Measurement, Origin
+from materials.base import Candidate, Composition, Material, Measurement, Origin
+from materials.evaluation import Failure, FailureKind
 from materials.goals import Constraint, Objective
 from surrogates.gaussian_process import GaussianProcessSettings, GaussianProcessSurrogate
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from generators.base import Generator, Guide
 from generators.mixture import FLOOR, Mixture
 from materials.archive import Archive, Progress, Record
-from materials.base import Candidate, Composition, Failure, FailureKind, Measurement, Origin
+from materials.base import Candidate, Composition, Measurement, Origin
+from materials.evaluation import Failure, FailureKind
 from materials.goals import Objective
 
 GOAL = [Objective("band_gap", "maximize")]

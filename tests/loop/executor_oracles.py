@@ -15,18 +15,8 @@ from typing import Literal
 
 from pymatgen.core import Lattice, Structure
 
-from materials.base import (
-    Candidate,
-    Composition,
-    Crystal,
-    Measurement,
-    Origin,
-    Outcome,
-    Request,
-    Status,
-    Ticket,
-    request_key,
-)
+from materials.base import Candidate, Composition, Crystal, Measurement, Origin
+from materials.evaluation import Outcome, Request, Status, Ticket, request_key
 from oracles.base import Oracle, OracleSettings, TicketOracle, TicketOracleSettings
 
 

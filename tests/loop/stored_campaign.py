@@ -10,20 +10,8 @@ from loop.database.rows import PlannedEvaluation
 from loop.database.store import Store
 from loop.database.view import View
 from materials.archive import Record
-from materials.base import (
-    Candidate,
-    Composition,
-    Failure,
-    FailureKind,
-    Measurement,
-    Origin,
-    Outcome,
-    Prediction,
-    Selection,
-    Status,
-    Ticket,
-    content_hash,
-)
+from materials.base import Candidate, Composition, Measurement, Origin, Prediction, Selection, content_hash
+from materials.evaluation import Failure, FailureKind, Outcome, Status, Ticket
 from materials.goals import Objective
 
 LINE = ("relax", "table")

@@ -11,7 +11,7 @@ from stored_campaign import candidate, done, failed
 
 from loop.cache import EvaluationCache
 from loop.database.errors import StateError
-from materials.base import Outcome, Status
+from materials.evaluation import Outcome, Status
 
 A = candidate("LiCl")
 

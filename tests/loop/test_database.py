@@ -26,16 +26,8 @@ from loop.database.errors import StateError
 from loop.database.rows import Duplicate, EvaluationStatus
 from loop.database.store import Store
 from materials.archive import Progress, Record
-from materials.base import (
-    Bound,
-    Candidate,
-    Crystal,
-    Origin,
-    Prediction,
-    Recipe,
-    Selection,
-    Ticket,
-)
+from materials.base import Bound, Candidate, Crystal, Origin, Prediction, Recipe, Selection
+from materials.evaluation import Ticket
 
 
 def test_a_new_campaign_is_empty(store: Store) -> None:

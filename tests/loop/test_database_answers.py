@@ -22,13 +22,7 @@ from loop.database.errors import StateError
 from loop.database.rows import EvaluationStatus
 from loop.database.store import Store
 from materials.archive import Progress, Record
-from materials.base import (
-    Failure,
-    FailureKind,
-    Outcome,
-    Status,
-    Ticket,
-)
+from materials.evaluation import Failure, FailureKind, Outcome, Status, Ticket
 
 
 def test_a_line_goes_from_planned_to_evaluated(decided: Store) -> None:

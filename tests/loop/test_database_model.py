@@ -15,7 +15,8 @@ from stored_campaign import GOALS, LINE, candidate, decision, failed, gap, key, 
 from loop.database.rows import EvaluationStatus
 from loop.database.store import Store
 from materials.archive import Progress
-from materials.base import Candidate, Composition, Measurement, Outcome, Status, Ticket
+from materials.base import Candidate, Composition, Measurement
+from materials.evaluation import Outcome, Status, Ticket
 
 CANDIDATES = [candidate(f) for f in ("LiF", "LiCl", "LiBr", "Li2O", "Li2S", "Li3N", "Li3P")]
 some = st.sampled_from(CANDIDATES)

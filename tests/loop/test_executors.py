@@ -9,7 +9,7 @@ from executor_oracles import TrialSettings, double, refuse, request_for
 from loop.executors.base import Dispatcher, ExecutorSettings
 from loop.executors.local import LocalExecutorSettings
 from loop.executors.serial import SerialExecutorSettings
-from materials.base import FailureKind, Outcome, Status, Ticket
+from materials.evaluation import FailureKind, Outcome, Status, Ticket
 
 EXECUTORS = {"serial": SerialExecutorSettings(), "local": LocalExecutorSettings(workers=1)}
 

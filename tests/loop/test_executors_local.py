@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from loop.executors import pool
 from loop.executors.local import LocalDispatcher, LocalExecutorSettings
-from materials.base import FailureKind, Outcome, Status, Ticket
+from materials.evaluation import FailureKind, Outcome, Status, Ticket
 
 PATIENCE = 60.0  # seconds until a test gives up; nothing here takes long on a machine that is not overloaded
 

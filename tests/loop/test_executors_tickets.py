@@ -11,7 +11,7 @@ from loop.executors import base
 from loop.executors.base import Dispatcher, ExecutorSettings
 from loop.executors.local import LocalExecutorSettings
 from loop.executors.serial import SerialExecutorSettings
-from materials.base import FailureKind, Outcome, Status
+from materials.evaluation import FailureKind, Outcome, Status
 
 
 @pytest.fixture(autouse=True)

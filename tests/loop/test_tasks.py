@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from loop.executors.records import attempt_folder, find_outcome, write_outcome
 from loop.executors.tasks import evaluate
-from materials.base import FailureKind, Measurement, Outcome, Status
+from materials.base import Measurement
+from materials.evaluation import FailureKind, Outcome, Status
 
 
 def run(does: str, folder: Path, mark: Path = Path("/nowhere")) -> Outcome:

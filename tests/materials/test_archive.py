@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from materials.archive import Archive, Progress, Record
-from materials.base import Bound, Candidate, Composition, Failure, FailureKind, Measurement, Origin
+from materials.base import Bound, Candidate, Composition, Measurement, Origin
+from materials.evaluation import Failure, FailureKind
 from materials.goals import Constraint, Objective
 
 GAP = Objective("band_gap", "maximize")

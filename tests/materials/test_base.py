@@ -14,18 +14,13 @@ from materials.base import (
     Candidate,
     Composition,
     Crystal,
-    Failure,
-    FailureKind,
     Measurement,
     Origin,
-    Outcome,
     Recipe,
-    Request,
-    Status,
     canonical_json,
     material_from_dict,
-    request_key,
 )
+from materials.evaluation import Failure, FailureKind, Outcome, Request, Status, request_key
 
 finite = st.floats(-3, 3, allow_nan=False)
 species = st.sampled_from(["Li", "O2-", "Fe2.5+", {"Li": 0.5}, {"Na+": 0.3333, "K+": 0.5}, "Fe3+,spin=5"])

@@ -11,18 +11,8 @@ import pytest
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
-from materials.base import (
-    Bound,
-    Candidate,
-    Composition,
-    Crystal,
-    FailureKind,
-    Material,
-    Origin,
-    Outcome,
-    Request,
-    Status,
-)
+from materials.base import Bound, Candidate, Composition, Crystal, Material, Origin
+from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
 from oracles.bvse import GRID_ERROR, GRID_POINTS, BondValenceSettings, grid_spacing
 from oracles.calibration import SHIPPED_FILE, shipped_calibration

@@ -9,16 +9,8 @@ from typing import Any
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from materials.base import (
-    Candidate,
-    Crystal,
-    FailureKind,
-    Measurement,
-    Origin,
-    Outcome,
-    Request,
-    Status,
-)
+from materials.base import Candidate, Crystal, Measurement, Origin
+from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
 from materials.properties import property_named
 from oracles.hull import HullSettings

@@ -13,17 +13,8 @@ import torch
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
-from materials.base import (
-    Candidate,
-    Composition,
-    Crystal,
-    FailureKind,
-    Material,
-    Origin,
-    Outcome,
-    Request,
-    Status,
-)
+from materials.base import Candidate, Composition, Crystal, Material, Origin
+from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
 from materials.potential import SHIPPED
 from oracles.base import Oracle

@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
-from materials.base import (
-    Candidate,
-    Composition,
-    Crystal,
-    FailureKind,
-    Material,
-    Origin,
-    Outcome,
-    Request,
-    Status,
-)
+from materials.base import Candidate, Composition, Crystal, Material, Origin
+from materials.evaluation import FailureKind, Outcome, Request, Status
 from oracles.table import TableSettings
 
 ROCK_SALT = Structure.from_spacegroup(

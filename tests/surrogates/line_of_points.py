@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from materials.archive import Archive, Progress, Record
-from materials.base import Candidate, Composition, Failure, FailureKind, Material, Measurement, Origin
+from materials.base import Candidate, Composition, Material, Measurement, Origin
+from materials.evaluation import Failure, FailureKind
 from surrogates.base import FeatureSource
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from line_of_points import Line, measurement
 
 from materials.archive import Archive, Progress, Record
-from materials.base import Bound, FailureKind
+from materials.base import Bound
+from materials.evaluation import FailureKind
 from materials.goals import Objective
 from surrogates import exact_gp
 from surrogates.gaussian_process import GaussianProcessSettings, GaussianProcessSurrogate
@@ -215,6 +216,17 @@ def test_feasibility_follows_failures_and_gates():
     assert (fitted(points, Archive(good), "band_gap").feasibility(points.candidates) == 1).all()
     chance = fitted(points, Archive([*good, *gated, *failed]), "band_gap").feasibility(points.candidates)
     assert chance.shape == (25,)
+    assert chance[:10].min() > 0.7
+    assert chance[19:].max() < 0.3
+
+
+def test_what_relaxed_into_a_known_material_was_in_vain():
+    points = Line(X)
+    good = [points.measured(i, measurement("band_gap", float(X[i]))) for i in range(0, 12, 2)]
+    again = [
+        points.measured(i, measurement("band_gap", 9.0), duplicate_of=good[0].id) for i in (18, 20, 22, 24)
+    ]
+    chance = fitted(points, Archive([*good, *again]), "band_gap").feasibility(points.candidates)
     assert chance[:10].min() > 0.7
     assert chance[19:].max() < 0.3
 
