@@ -22,7 +22,7 @@ from loop.report.folder import open_view
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 NOT_OVERHEAD = ("evaluate", "describe")
-SAMPLE_SECONDS = 0.5
+SAMPLE_SECONDS = 2.0
 
 
 @app.command()

@@ -79,7 +79,7 @@ class Substitution(Generator):
         that gave nothing new.
         """
         parents = self._parent_templates(archive)
-        seen = {r.candidate.origin.note for r in archive.values() if r.candidate.origin.generator == KIND}
+        seen = {r.candidate.origin.note for r in archive.values()}
         known = known_materials(archive)
         sizes = sorted({*self._templates, *parents})
         misses = 0

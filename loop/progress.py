@@ -178,7 +178,7 @@ def best_table(archive: Archive, records: list[Record]) -> Table:
     for record in records:
         cells = []
         for name in names:
-            measured = record.measured(name)
+            measured = archive.measured(record, name)
             cells.append("" if measured is None else f"{measured.value:.3f} [dim]{measured.fidelity}[/dim]")
         table.add_row(record.material.formula, record.candidate.origin.generator, *cells)
     return table

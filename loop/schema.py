@@ -26,6 +26,11 @@ def write(
     out: Annotated[Path | None, typer.Option(help="A file to write, instead of printing.")] = None,
 ) -> None:
     """Prints the JSON Schema of campaign files; an editor checks and completes a YAML file with it."""
+    from loop.plugins import ACQUISITIONS, EXECUTORS, GENERATORS, ORACLES, SURROGATES
+
+    for kinds in (GENERATORS, SURROGATES, ACQUISITIONS, ORACLES, EXECUTORS):
+        for problem in kinds.problems():
+            typer.echo(f"warning: {problem}; it is not in the schema", err=True)
     text = json.dumps(campaign_schema(), indent=2, ensure_ascii=False)
     if out is None:
         typer.echo(text)

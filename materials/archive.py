@@ -105,6 +105,11 @@ class Archive(Mapping[str, Record]):
         """Records whose line ended in a failure."""
         return self._with(Progress.FAILED)
 
+    def measured(self, record: Record, name: str) -> Measurement | None:
+        """The measurement of `name` that counts here: at the fidelity an objective names, else the highest."""
+        named = (o.fidelity for o in self.objectives if o.property == name)
+        return record.measured(name, next(named, None))
+
     def scores(self, record: Record) -> tuple[float, ...] | None:
         """One number per objective, larger is better; None unless all were measured.
 
@@ -121,7 +126,7 @@ class Archive(Mapping[str, Record]):
         """Whether every constraint is measured and kept, and no gate or failure ended the line."""
         if record.progress is not Progress.EVALUATED or record.stopped_by:
             return False
-        measured = [(c, record.measured(c.property)) for c in self.constraints]
+        measured = [(c, self.measured(record, c.property)) for c in self.constraints]
         return all(m is not None and c.kept_by(m) for c, m in measured)
 
     @property

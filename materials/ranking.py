@@ -88,9 +88,9 @@ def _violation(archive: Archive, record: Record) -> tuple[int, float]:
     for objective in archive.objectives:
         missing += record.value(objective.property, objective.fidelity) is None
     for constraint in archive.constraints:
-        value = record.value(constraint.property)
-        if value is None:
+        measured = archive.measured(record, constraint.property)
+        if measured is None:
             missing += 1
         else:
-            violation += max(0.0, constraint.at_least - value, value - constraint.at_most)
+            violation += max(0.0, constraint.at_least - measured.value, measured.value - constraint.at_most)
     return missing, violation

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -72,6 +73,14 @@ class TableSettings(OracleSettings):
     @property
     def fidelity(self) -> str:
         return self.level
+
+    def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
+        """What is wrong with the table, if anything."""
+        try:
+            AnswerTable(self.file, self.properties)
+        except (OSError, ValueError) as error:
+            return str(error)
+        return None
 
     def build(self) -> TableOracle:
         return TableOracle(self)

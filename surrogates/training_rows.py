@@ -61,12 +61,8 @@ class TrainingRows:
 
 
 def rows_of(archive: Archive, name: str) -> TrainingRows:
-    """Every measurement of the property `name`, one per record, at the fidelity the goals ask for.
-
-    Where no goal names a fidelity, each record gives its most trusted one.
-    """
-    fidelity = next((o.fidelity for o in archive.objectives if o.property == name and o.fidelity), None)
-    pairs = [(record.candidate, record.measured(name, fidelity)) for record in archive.values()]
+    """The measurement of the property `name` that counts of every record that has one."""
+    pairs = [(record.candidate, archive.measured(record, name)) for record in archive.values()]
     found = [(c, m) for c, m in pairs if m is not None]
     return TrainingRows(tuple(c for c, _ in found), tuple(m for _, m in found))
 

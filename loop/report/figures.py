@@ -169,7 +169,7 @@ def prediction_pairs(view: CampaignView, name: str) -> list[tuple[Record, float,
     pairs = []
     for candidate_id, expected in view.predictions.items():
         record = view.archive.get(candidate_id)
-        measured = None if record is None else record.measured(name)
+        measured = None if record is None else view.archive.measured(record, name)
         if record is None or measured is None or measured.bound != "exact":
             continue
         pairs += [(record, measured.value, p.mean, p.std) for p in expected if p.property == name]

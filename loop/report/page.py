@@ -11,7 +11,7 @@ from loop.report import figures
 from loop.report.ranking import STRUCTURES, structure_name
 from loop.report.view import CampaignView
 from materials.archive import Record
-from materials.base import Crystal
+from materials.base import Crystal, Measurement
 from materials.properties import property_named
 
 BEST_SHOWN = 6
@@ -131,7 +131,7 @@ def _best(view: CampaignView) -> list[dict[str, Any]]:
                 "formula": record.material.formula,
                 "novelty": view.novelty(record),
                 "origin": f"{record.candidate.origin.generator} {record.candidate.origin.note}".strip(),
-                "values": [v for name in view.goals if (v := _value(record, name))],
+                "values": [v for name in view.goals if (v := _value(view.archive.measured(record, name)))],
                 "file": "" if record.known_before else f"{STRUCTURES}/{structure_name(record)}",
                 "figure": _html(figures.structure_figure(record)),
             }
@@ -139,22 +139,20 @@ def _best(view: CampaignView) -> list[dict[str, Any]]:
     return cards
 
 
-def _value(record: Record, name: str) -> str:
-    measured = record.measured(name)
+def _value(measured: Measurement | None) -> str:
     if measured is None:
         return ""
     spread = f" ± {measured.std:.2g}" if measured.std else ""
     limit = {"exact": "", "upper": "≤ ", "lower": "≥ "}[str(measured.bound)]
-    return (
-        f"{name.replace('_', ' ')} {limit}{measured.value:.3f}{spread} {measured.unit} ({measured.fidelity})"
-    )
+    name = measured.property.replace("_", " ")
+    return f"{name} {limit}{measured.value:.3f}{spread} {measured.unit} ({measured.fidelity})"
 
 
 def _table_row(view: CampaignView, record: Record) -> dict[str, Any]:
     expected = {p.property: p for p in view.predictions.get(record.id, ())}
     cells = []
     for name in view.goals:
-        measured = record.measured(name)
+        measured = view.archive.measured(record, name)
         limit = {"exact": "", "upper": "≤ ", "lower": "≥ "}[str(measured.bound)] if measured else ""
         cells.append(
             {

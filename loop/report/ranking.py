@@ -52,7 +52,7 @@ def _row(view: CampaignView, rank: int, record: Record) -> dict[str, object]:
     names = list(dict.fromkeys([*view.goals, *(m.property for m in record.measurements)]))
     for name in names:
         unit = property_named(name).unit
-        measured = record.measured(name)
+        measured = view.archive.measured(record, name)
         row[f"measured {name} ({unit})"] = None if measured is None else measured.value
         row[f"measured {name} std ({unit})"] = None if measured is None else measured.std
         row[f"measured {name} bound"] = None if measured is None else str(measured.bound)

@@ -8,6 +8,7 @@ from botorch.utils.multi_objective.box_decompositions.dominated import Dominated
 from plane_of_points import OPTIONS, Plane, grid
 from torch import tensor
 
+from acquisition.drawn_functions import DrawnFunctions
 from acquisition.greedy import GreedySettings
 from acquisition.log_improvement import LogImprovement
 from acquisition.noisy_expected_improvement import NoisyExpectedImprovementSettings
@@ -295,3 +296,21 @@ def test_of_a_very_large_pool_the_most_promising_are_drawn(monkeypatch):
     _, indices = picked(NoisyExpectedImprovementSettings(), space, archive, q=2)
     assert len(set(indices)) == 2
     assert np.linalg.norm(space.points[indices[0]] - space.points[all_of_them[0]]) < 0.2
+
+
+def test_of_very_many_measurements_the_best_ranked_are_drawn(monkeypatch):
+    space = plane()
+    archive = space.archive(start(0, n=100), [GAP, ENERGY])
+    sizes = []
+    draw = DrawnFunctions.of
+
+    def watched(model, inputs, number, seed):
+        sizes.append(len(inputs))
+        return draw(model, inputs, number, seed)
+
+    monkeypatch.setattr("acquisition.log_improvement.DrawnFunctions.of", watched)
+    _, all_of_them = picked(NoisyExpectedImprovementSettings(), space, archive, q=1)
+    monkeypatch.setattr("acquisition.log_improvement.MOST_MEASURED", 40)
+    _, best_of_them = picked(NoisyExpectedImprovementSettings(), space, archive, q=1)
+    assert sizes == [100 + 44, 40 + 44]
+    assert np.linalg.norm(space.points[best_of_them[0]] - space.points[all_of_them[0]]) < 0.2

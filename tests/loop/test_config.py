@@ -108,6 +108,15 @@ def test_a_goal_at_a_fidelity_that_nobody_measures_is_refused(table: dict[str, A
     assert "band_gap has no fidelity 'GGA'" in found["objectives", 0, "fidelity"]
 
 
+def test_a_table_that_cannot_answer_is_refused_before_anything_starts(table: dict[str, Any]) -> None:
+    Path(table["file"]).write_text("formula,band_gap\nLi2O,5.0\n")
+    pool = {"kind": "files", "path": table["file"]}
+    found = misfits(compositions(table, generators=[pool]))
+    assert "no column 'formation_energy'" in found["oracles", 0]
+    Path(table["file"]).write_text("formula,band_gap,formation_energy\nLi2O,5.0,much\n")
+    assert "line 2, column formation_energy: 'much'" in misfits(compositions(table))["oracles", 0]
+
+
 def test_a_goal_named_twice_is_refused(table: dict[str, Any]) -> None:
     goal = {"property": "band_gap", "goal": "maximize"}
     assert "twice" in misfits(compositions(table, objectives=[goal, goal]))["objectives", 1, "property"]

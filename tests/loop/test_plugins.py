@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from loop.plugins import ORACLES, Kinds, PluginError
+from loop.schema import app as schema
 
 Install = Callable[..., None]
 
@@ -76,6 +78,10 @@ def test_a_broken_plugin_is_named_and_harms_nobody_else(install: Install) -> Non
         ORACLES.load("their_robot")
     assert "their_robot" not in ORACLES.load_all()
     assert [("broken-robots" in problem) for problem in ORACLES.problems()] == [True]
+    shown = CliRunner().invoke(schema, [])
+    assert shown.exit_code == 0
+    assert "warning: kind 'their_robot' comes from broken-robots" in shown.stderr
+    assert "their_robot" not in shown.stdout
 
 
 @pytest.mark.parametrize(

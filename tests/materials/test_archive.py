@@ -45,6 +45,21 @@ def test_the_highest_fidelity_counts_and_the_latest_among_equals() -> None:
     assert source.value("band_gap", "experiment") is None
 
 
+def test_a_goals_fidelity_counts_and_no_other_takes_its_place() -> None:
+    both = altered(
+        record(0), measurements=(measured("band_gap", 2.0, "HSE"), measured("band_gap", 1.0, "PBE"))
+    )
+    archive = Archive([both], [Objective("band_gap", "maximize", fidelity="PBE")])
+    counted = archive.measured(both, "band_gap")
+    assert counted is not None
+    assert (counted.value, counted.fidelity) == (1.0, "PBE")
+    experiment = Archive([both], [Objective("band_gap", "maximize", fidelity="experiment")])
+    assert experiment.measured(both, "band_gap") is None
+    highest = Archive([both]).measured(both, "band_gap")
+    assert highest is not None
+    assert highest.fidelity == "HSE"
+
+
 def test_only_complete_feasible_originals_count() -> None:
     good = record(0, band_gap=3.0, energy_above_hull=0.0)
     others = [
