@@ -106,6 +106,9 @@ def _group(number: int) -> Group:
 def main(cpu_seconds: float) -> None:
     """Answers jobs until the input ends."""
     warnings.simplefilter("ignore")
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C on a terminal is for the campaign, which ends this one
     # Whatever pyxtal prints must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

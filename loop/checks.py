@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
+from pymatgen.core import Composition
 
 from materials.potential import SHIPPED, untrained_elements
 from materials.properties import property_named
@@ -22,7 +23,7 @@ Misfit = tuple["Place", str]
 
 def misfits(config: CampaignConfig) -> list[InitErrorDetails]:
     """Everything that does not fit, each with its place, in the form pydantic reports errors."""
-    checks = (_goals, _line, _material_kinds, _elements, _budget)
+    checks = (_goals, _line, _material_kinds, _elements, _needed_elements, _budget)
     return [
         InitErrorDetails(
             type=PydanticCustomError("misfit", "{reason}", {"reason": message}), loc=place, input=None
@@ -115,6 +116,26 @@ def _elements(config: CampaignConfig) -> Iterator[Misfit]:
             unknown = untrained_elements(potential, config.space.elements)
             if unknown:
                 yield ("space", "elements"), f"the potential {potential} does not know {', '.join(unknown)}"
+
+
+def _needed_elements(config: CampaignConfig) -> Iterator[Misfit]:
+    """What an oracle cannot do without is in every material of the space."""
+    space = config.space
+    present = set(Composition(space.formula).as_dict()) if space.formula else set(space.required)
+    for number, oracle in enumerate(config.oracles):
+        for symbol in oracle.needed_elements:
+            if symbol not in space.elements:
+                yield (
+                    ("oracles", number),
+                    f"{oracle.kind} needs {symbol} in every material, but space.elements does not hold it; "
+                    "name an element of the space, or add it there",
+                )
+            elif symbol not in present and space.elements != (symbol,):
+                yield (
+                    ("oracles", number),
+                    f"{oracle.kind} needs {symbol} in every material, but the space also allows materials without it; "
+                    f"add  required: [{symbol}]  under space",
+                )
 
 
 def _budget(config: CampaignConfig) -> Iterator[Misfit]:

@@ -88,7 +88,8 @@ class LimitSettings(Settings):
         default=0.6,
         gt=0,
         le=1,
-        description="The campaign stops when more than this share of its evaluations fails.",
+        description="The campaign stops when more than this share of its candidates fails: judged between rounds, from "
+        "6 candidates on, and only when that is certain to 95 % (so few failures stop nothing).",
     )
     seconds_per_evaluation: float = Field(
         default=600, gt=0, description="Seconds after which one evaluation counts as failed (timeout)."

@@ -20,6 +20,7 @@ from loop.config import CampaignConfig
 from loop.database.rows import PlannedEvaluation
 from loop.database.store import Store
 from loop.decision import Decider, Decision
+from loop.errors import CampaignError
 from loop.evaluation import BatchEvaluation
 from loop.events import Listener, Stopwatch
 from loop.executors.base import Dispatcher
@@ -81,7 +82,12 @@ class Campaign:
         self._exit.close()
 
     def _open(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CampaignError(
+                f"the run folder {self.folder} cannot be made ({error.strerror}); name another with --dir"
+            ) from error
         self._exit.enter_context(DriverLock(self.folder, self.config.database, self.config.name))
         config = self.config
         url = config.database or self.folder / "campaign.db"
@@ -105,7 +111,8 @@ class Campaign:
         self.store.begin(snapshot(self.config), self.config.fingerprint())
         partial = self.folder / "campaign.yaml.part"
         partial.write_text(effective_yaml(self.config), encoding="utf-8")
-        partial.chmod(0o600)  # the database's URL may hold a password
+        if self.config.database:
+            partial.chmod(0o600)  # its URL may hold a password
         partial.replace(self.folder / "campaign.yaml")
         if self.config.data and self.store.last_round() == 0:
             self.store.add_prior(*read_prior(self.config.data))
@@ -183,6 +190,11 @@ class Campaign:
             if final is not None:
                 known.add(candidate_id, final)
         decision = self.decider.decide(number, archive, known, self._option(), self._watch, self.listener)
+        if not decision.selections and not decision.pool.refusals and not archive.evaluated:
+            raise CampaignError(
+                "the generators proposed nothing at all, so there is nothing to measure; see the warnings above, "
+                "and check the generators and the space"
+            )
         if not decision.selections:
             self.listener.warning(nothing_left(decision))
         self._commit(number, decision)

@@ -49,7 +49,9 @@ class Summary:
 
     def text(self, path: Path) -> str:
         """One paragraph for the terminal."""
-        lines = [f"{path}: {self.entries} phases, {self.added} of them new; {len(self.failures)} failed"]
+        lines = [
+            f"{path}: {self.entries} phases, {self.added} of them added now; {len(self.failures)} failed"
+        ]
         if self.unconverged:
             lines.append(f"{self.unconverged} did not converge and lie too high; raise --steps")
         lines.append(f"name it in a campaign:  {{kind: hull, reference: [{path.name}]}}")

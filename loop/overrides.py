@@ -57,7 +57,8 @@ class Override:
             return block[step]
         if not isinstance(block, dict):
             raise OverrideError(
-                f"--set {self.text}: {step!r} is looked for in something that is no block of keys"
+                f"--set {self.text}: what should hold {step!r} is {block!r} in the file, no block of keys; "
+                "set the whole block"
             )
         return None if new else block[step]
 

@@ -36,12 +36,15 @@ STEPS = {
 }
 
 
+LINE_IN_A_FILE = 200
+
+
 class Display(Listener):
     """A live display on a terminal; plain lines, one per event, where the output is a file or a pipe."""
 
     def __init__(self, folder: Path, console: Console | None = None) -> None:
         # Named, because oracles run with stdout sent to their log while the display goes on.
-        self.console = console or Console(file=sys.stdout)
+        self.console = console or _console()
         self._folder = folder
         self._step = "load"
         self._round = 0
@@ -163,6 +166,12 @@ class Display(Listener):
             return ""
         left = (time.monotonic() - self._rounds_start) / rounds * (self._rounds - self._round + 1 - share)
         return f"about {_duration(left)} left"
+
+
+def _console() -> Console:
+    """The terminal; in a file or pipe, where nobody can widen a window, lines are as long as they need be."""
+    console = Console(file=sys.stdout)
+    return console if console.is_terminal else Console(file=sys.stdout, width=LINE_IN_A_FILE)
 
 
 def best_table(archive: Archive, records: list[Record]) -> Table:

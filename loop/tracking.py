@@ -89,8 +89,9 @@ class Tracker:
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             self._listener.warning(
-                f"MLflow at {tracking_uri()} could not be written ({reason[:160]}); the campaign goes on, "
-                "and the missing rounds are logged at the next start"
+                f"MLflow at {tracking_uri()} could not be written ({reason}); the campaign goes on, and the missing "
+                "rounds are logged at the next start. Start that server, unset MLFLOW_TRACKING_URI, or set "
+                "tracking: none"
             )
         else:
             store.set_run_id(None, ids.parent)

@@ -34,7 +34,13 @@ _TRANSPORT = ("learned", "bond_valence", "potential", "PBE", "experiment")
 PROPERTIES: dict[str, Property] = {
     p.name: p
     for p in (
-        Property("energy_per_atom", "eV/atom", "E", "total energy per atom, corrected as recorded", _ENERGY),
+        Property(
+            "energy_per_atom",
+            "eV/atom",
+            "E",
+            "total energy per atom as its oracle gives it; a potential's is uncorrected",
+            _ENERGY,
+        ),
         Property("formation_energy", "eV/atom", "E_f", "energy of formation from the elements", _ENERGY),
         Property(
             "energy_above_hull",

@@ -173,7 +173,7 @@ def _crystal(text: str) -> Crystal:
             parser = CifParser.from_str(text, occupancy_tolerance=OCCUPANCY_TOLERANCE)
             structure = parser.parse_structures(primitive=False)[0]
     except Exception as error:  # pymatgen answers broken text with whatever the text breaks
-        raise ValueError(f"the CIF is broken or truncated ({error}); replace it or take it out") from error
+        raise ValueError("the CIF is broken or truncated; replace it or take it out") from error
     _check_finite(structure)
     block = next(iter(parser.as_dict().values()))
     _check_formula(structure, block.get("_chemical_formula_sum"))

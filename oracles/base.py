@@ -84,6 +84,11 @@ class OracleSettings(Settings):
     preferred_batch: ClassVar[int] = 1
 
     @property
+    def needed_elements(self) -> tuple[str, ...]:
+        """Elements without which it can measure nothing."""
+        return ()
+
+    @property
     def requires(self) -> tuple[str, ...]:
         """Properties an earlier oracle must have measured."""
         return ()

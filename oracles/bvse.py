@@ -83,6 +83,10 @@ class BondValenceSettings(OracleSettings):
         return self
 
     @property
+    def needed_elements(self) -> tuple[str, ...]:
+        return (self.mobile_ion,)
+
+    @property
     def measures(self) -> tuple[str, ...]:
         shipped = self.mobile_ion == SHIPPED_ION and self.dimensions == SHIPPED_DIMENSIONS
         calibrated = self.calibration is not None or shipped

@@ -117,7 +117,7 @@ class HullOracle(OneByOneOracle):
                 unit=property_named(name).unit,
                 fidelity=energy.fidelity,
                 oracle=request.oracle,
-                std=std,
+                std=std or None,  # the relaxed tier has no error of its own that is known
             )
             for name, value in values.items()
         )

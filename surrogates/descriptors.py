@@ -1,4 +1,4 @@
-"""What the models see of a material: one row of numbers, from a potential or from the chemical formula."""
+"""What the models see of a material: one row of numbers, from a potential, from the chemical formula, or from both."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ from materials.base import Crystal, Material
 from materials.settings import Settings
 from surrogates.feature_cache import FeatureCache
 
-__all__ = ["CompositionDescriptor", "Descriptor", "DescriptorSettings", "FeatureCache", "SevenNetDescriptor"]
+__all__ = [
+    "CompositionDescriptor",
+    "Descriptor",
+    "DescriptorSettings",
+    "FeatureCache",
+    "SevenNetDescriptor",
+    "UnionDescriptor",
+]
 
 Floats32 = npt.NDArray[np.float32]
+ATOMS_PER_GPU_BATCH = 4096
 
 
 class Descriptor(ABC):
@@ -56,15 +64,22 @@ class SevenNetDescriptor(Descriptor):
         return None
 
     def describe(self, materials: Sequence[Material]) -> Floats32:
-        # One structure at a time: the last digits must not depend on which others are described along with it.
+        return self.with_energies(materials)[0]
+
+    def with_energies(self, materials: Sequence[Material]) -> tuple[Floats32, Floats32]:
+        """Descriptors [n, d], and the potential's uncorrected energies [n] in eV/atom; NaN as in `describe`."""
         rows = np.full((len(materials), self._potential.number_of_features), np.nan, np.float32)
+        energies = np.full(len(materials), np.nan, np.float32)
         described = [i for i, material in enumerate(materials) if self.why_not(material) is None]
         structures = [m.structure for i in described if isinstance(m := materials[i], Crystal)]
         if structures:
-            rows[described] = self._potential.evaluate(
-                structures, features=True, max_atoms_per_batch=1
-            ).features
-        return rows
+            # On a processor one structure at a time costs no more, and the last digits must not depend on which others
+            # are described along with it.
+            most = 1 if self._potential.device == "cpu" else ATOMS_PER_GPU_BATCH
+            found = self._potential.evaluate(structures, features=True, max_atoms_per_batch=most)
+            assert found.features is not None
+            rows[described], energies[described] = found.features, found.energies_per_atom
+        return rows, energies
 
 
 class CompositionDescriptor(Descriptor):
@@ -89,17 +104,34 @@ class CompositionDescriptor(Descriptor):
         return rows
 
 
-class DescriptorSettings(Settings):
-    """Which descriptor, and for `sevennet` of which potential (a shipped name, or a file with its sha256)."""
+class UnionDescriptor(Descriptor):
+    """SevenNet's features, its energy in eV/atom (uncorrected), and the composition statistics, side by side."""
 
-    kind: Literal["sevennet", "composition"] = "sevennet"
+    def __init__(self, potential: str = "7net-0", sha256: str | None = None) -> None:
+        self._structure = SevenNetDescriptor(potential, sha256)
+        self._composition = CompositionDescriptor()
+
+    def why_not(self, material: Material) -> str | None:
+        return self._structure.why_not(material) or self._composition.why_not(material)
+
+    def describe(self, materials: Sequence[Material]) -> Floats32:
+        features, energies = self._structure.with_energies(materials)
+        statistics = self._composition.describe(materials)
+        statistics[np.isnan(energies)] = np.nan
+        return np.concatenate([features, energies[:, None], statistics], axis=1)
+
+
+class DescriptorSettings(Settings):
+    """Which descriptor; `sevennet` and `union` of which potential (a shipped name, or a file with its sha256)."""
+
+    kind: Literal["sevennet", "composition", "union"] = "sevennet"
     potential: str = Field(default="7net-0", min_length=1)
     sha256: str | None = None
 
     @property
     def material_kinds(self) -> tuple[str, ...]:
         """The kinds of material it describes."""
-        return ("crystal",) if self.kind == "sevennet" else ("crystal", "composition")
+        return ("crystal", "composition") if self.kind == "composition" else ("crystal",)
 
     @property
     def version(self) -> str:
@@ -108,10 +140,13 @@ class DescriptorSettings(Settings):
 
         if self.kind == "composition":
             return f"composition-{VERSION}"
-        return f"sevennet-1-{self.potential}-{self.sha256 or 'shipped'}"
+        version = f"sevennet-1-{self.potential}-{self.sha256 or 'shipped'}"
+        return version if self.kind == "sevennet" else f"{version}-composition-{VERSION}"
 
     def build(self) -> Descriptor:
         """The descriptor; loads the potential where it needs one."""
         if self.kind == "composition":
             return CompositionDescriptor()
+        if self.kind == "union":
+            return UnionDescriptor(self.potential, self.sha256)
         return SevenNetDescriptor(self.potential, self.sha256)

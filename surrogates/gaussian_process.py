@@ -140,8 +140,8 @@ class GaussianProcessSettings(SurrogateSettings):
     """Gaussian processes on the descriptors of a potential, or on statistics of the chemical formula."""
 
     kind: Literal["gp"] = "gp"
-    descriptor: Literal["sevennet", "composition"] = "sevennet"
-    """Learn from features of a SevenNet potential, or from the formula alone."""
+    descriptor: Literal["sevennet", "composition", "union"] = "sevennet"
+    """Learn from features of a SevenNet potential, from the formula alone, or from both."""
     potential: str = Field(default="7net-0", min_length=1)
     """The potential that gives the features: a shipped name or a checkpoint file."""
     sha256: str | None = None

@@ -59,13 +59,17 @@ def pareto_figure(view: CampaignView) -> Any:
         return None
     first, second = view.archive.objectives[:2]
     records = [r for r in view.archive.evaluated if r.duplicate_of is None]
+    own = [r for r in records if not r.known_before]
+    complete = {r.id for r in view.archive.complete}
     groups = {
         "known before": [r for r in records if r.known_before],
-        "constraints kept": [r for r in records if not r.known_before and view.archive.feasible(r)],
-        "outside a limit": [r for r in records if not r.known_before and not view.archive.feasible(r)],
+        "complete": [r for r in own if r.id in complete],
+        "outside a constraint or gate": [r for r in own if not view.archive.feasible(r)],
+        "only a limit is known": [r for r in own if view.archive.feasible(r) and r.id not in complete],
     }
     figure = go.Figure()
-    for (label, members), colour in zip(groups.items(), (MUTED, ACCENT, "#d97706"), strict=True):
+    colours = (MUTED, ACCENT, "#d97706", "#9333ea")
+    for (label, members), colour in zip(groups.items(), colours, strict=True):
         points = [
             (r, r.value(first.property, first.fidelity), r.value(second.property, second.fidelity))
             for r in members
@@ -77,7 +81,12 @@ def pareto_figure(view: CampaignView) -> Any:
                 y=[p[2] for p in points],
                 mode="markers",
                 name=label,
-                marker={"color": colour, "size": 9, "opacity": 0.8},
+                marker={
+                    "color": colour,
+                    "size": 9,
+                    "opacity": 0.8,
+                    "symbol": "triangle-right-open" if label.startswith("only") else "circle",
+                },
                 text=[f"{p[0].material.formula} ({p[0].candidate.origin.generator})" for p in points],
                 hovertemplate="%{text}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
             )
@@ -129,6 +138,7 @@ def progress_figure(view: CampaignView) -> Any:
             col=len(titles),
         )
     figure.update_xaxes(title="round", dtick=max(1, len(rounds) // 8))
+    _room_around_constants(figure)
     layout(figure, 320)
     figure.update_layout(margin={"t": 40})
     return figure
@@ -222,8 +232,17 @@ def origins_figure(view: CampaignView) -> Any:
             marker={"color": colour},
             text=[counts[n] for n in names],
         )
-    figure.update_yaxes(title="candidates", type="log", rangemode="tozero")
+    figure.update_yaxes(title="candidates", type="log", range=[-0.3, None])
     return layout(figure, 360)
+
+
+def _room_around_constants(figure: Any) -> None:
+    """A line that never changes gets an axis of its own size, not plotly's from -1 to 1."""
+    for number, trace in enumerate(figure.data, start=1):
+        values = [y for y in trace.y if y is not None]
+        if values and max(values) - min(values) < 1e-9:
+            margin = 0.2 * abs(values[0]) or 0.1
+            figure.update_yaxes(range=[values[0] - margin, values[0] + margin], row=1, col=number)
 
 
 def structure_figure(record: Record) -> Any:

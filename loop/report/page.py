@@ -64,11 +64,12 @@ def _tiles(view: CampaignView) -> list[tuple[str, str]]:
     closed = sum(row.closed_at is not None for row in view.rounds)
     return [
         ("rounds closed", str(closed)),
-        ("candidates measured", str(len(own))),
-        ("complete, constraints kept", str(sum(not r.known_before for r in archive.complete))),
-        ("on the Pareto front", str(len(archive.pareto_front()))),
+        ("candidates picked", str(len(own))),
+        ("of them complete, constraints kept", str(sum(not r.known_before for r in archive.complete))),
         ("stopped at a gate", str(stopped)),
+        ("relaxed into a known one", str(sum(r.duplicate_of is not None for r in own))),
         ("failed", str(len(archive.failed))),
+        ("on the Pareto front", str(len(archive.pareto_front()))),
         ("known beforehand", str(len(archive) - len(own))),
     ]
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from loop.database.rows import EvaluationRow, RoundRow
 from loop.database.view import View
 from materials.archive import Archive, Progress, Record
-from materials.base import Prediction
+from materials.base import Bound, Prediction
 from materials.goals import Constraint, Objective
 from materials.ranking import rank_records
 
@@ -65,7 +65,19 @@ class CampaignView:
             return "pending"
         if not self.archive.feasible(record):
             return "outside a constraint"
-        return "complete" if self.archive.scores(record) is not None else "an objective is not known"
+        return "complete" if self.archive.scores(record) is not None else self._what_is_not_known(record)
+
+    def _what_is_not_known(self, record: Record) -> str:
+        """Which objectives have no value that can be ranked: measured as a limit only, or not at all."""
+        signs = {Bound.UPPER: "at most", Bound.LOWER: "at least"}
+        told = []
+        for objective in self.archive.objectives:
+            name, found = objective.property, self.archive.measured(record, objective.property)
+            if found is None:
+                told.append(f"{name} not measured")
+            elif not objective.known_by(found.bound):
+                told.append(f"{name} {signs[found.bound]} {found.value:.3g} {found.unit}")
+        return "only a limit is known: " + ", ".join(told) if told else "not ranked"
 
 
 def read_view(

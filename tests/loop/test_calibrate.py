@@ -100,6 +100,7 @@ def test_a_run_folder_gives_what_its_lab_measured(
         "name": "lab",
         "space": {
             "elements": ["Li", *sorted({anion for pair in ANIONS for anion in pair})],
+            "required": ["Li"],
             "number_of_atoms": [5, 5],
         },
         "objectives": [{"property": "log_ionic_conductivity", "goal": "maximize", "fidelity": "experiment"}],

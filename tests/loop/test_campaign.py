@@ -225,3 +225,28 @@ def run_with(file: Path, folder: Path, **environment: str) -> tuple[int, str]:
                 del os.environ[key]
             else:
                 os.environ[key] = value
+
+
+def test_generators_that_propose_nothing_are_bad_input(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "a.cif").write_text("data_a\n_cell_length_a 3\n")
+    file = write_campaign(
+        tmp_path,
+        space={"elements": ["Li", "O"]},
+        data=[],
+        generators=[{"kind": "files", "path": "broken"}],
+        surrogate={"kind": "gp", "descriptor": "composition"},
+    )
+    code, output = run(file, tmp_path / "run")
+    assert code == 2
+    assert "the generators proposed nothing at all" in output
+
+
+def test_a_run_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, output = run(write_campaign(tmp_path), tmp_path / "file" / "run")
+    assert code == 2
+    assert "the run folder" in output
+    assert "name another with --dir" in output
+    assert "everything measured" not in output

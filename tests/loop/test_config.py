@@ -30,7 +30,7 @@ def crystals(**changes: Any) -> dict[str, Any]:
     """A campaign on crystals, measured by the potential."""
     return {
         "name": "test",
-        "space": {"elements": ["Li", "O"]},
+        "space": {"elements": ["Li", "O"], "required": ["Li"]},
         "objectives": [{"property": "migration_barrier", "goal": "minimize"}],
         "oracles": [RELAX, HULL, BVSE],
     } | changes
@@ -117,6 +117,15 @@ def test_a_table_that_cannot_answer_is_refused_before_anything_starts(table: dic
     assert "line 2, column formation_energy: 'much'" in misfits(compositions(table))["oracles", 0]
 
 
+def test_an_ion_that_is_not_in_every_material_is_refused() -> None:
+    potassium = crystals(oracles=[RELAX, HULL, BVSE | {"mobile_ion": "K"}])
+    assert "space.elements does not hold it" in misfits(potassium)["oracles", 2]
+    optional = crystals(space={"elements": ["Li", "O"]})
+    assert "required: [Li]" in misfits(optional)["oracles", 2]
+    CampaignConfig.model_validate(crystals())
+    CampaignConfig.model_validate(crystals(space={"elements": ["Li", "O"], "formula": "Li2O"}))
+
+
 def test_a_goal_named_twice_is_refused(table: dict[str, Any]) -> None:
     goal = {"property": "band_gap", "goal": "maximize"}
     assert "twice" in misfits(compositions(table, objectives=[goal, goal]))["objectives", 1, "property"]
@@ -191,7 +200,7 @@ def test_a_batch_fits_into_the_pool() -> None:
     "changes",
     [
         {"seed": 1},
-        {"space": {"elements": ["Li", "S"]}},
+        {"space": {"elements": ["Li", "S"], "required": ["Li"]}},
         {"acquisition": {"kind": "random"}},
         {"oracles": [RELAX | {"fmax": 0.5}, HULL, BVSE]},
     ],

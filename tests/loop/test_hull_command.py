@@ -46,7 +46,7 @@ def test_own_files_become_a_reference_that_extends_the_hull(tmp_path: Path) -> N
     write_cif(cifs / "polonium.cif", Crystal(pmg.Structure(pmg.Lattice.cubic(3.4), ["Po"], [[0, 0, 0]])))
     first = hull("add", "mine.csv.xz", "--files", "cifs", "--workers", "1", folder=tmp_path)
     assert first.returncode == 0, first.stderr
-    assert "1 phases, 1 of them new; 1 failed" in first.stdout
+    assert "1 phases, 1 of them added now; 1 failed" in first.stdout
     assert "does not know Po" in first.stderr
     shipped = ReferenceHull.shipped()
     both = ReferenceHull.shipped([tmp_path / "mine.csv.xz"])
@@ -61,7 +61,7 @@ def test_own_files_become_a_reference_that_extends_the_hull(tmp_path: Path) -> N
 
     write_cif(cifs / "lithium.cif", Crystal(LITHIUM))
     second = hull("add", "mine.csv.xz", "--files", "cifs", "--workers", "1", folder=tmp_path)
-    assert "2 phases, 1 of them new" in second.stdout
+    assert "2 phases, 1 of them added now" in second.stdout
     shown = hull("show", "mine.csv.xz", folder=tmp_path)
     assert "2 phases, relaxed, 7net-0" in shown.stdout
     assert "Cl-Li: 1" in shown.stdout

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from materials.base import Composition, Crystal, content_hash
+from materials.potential import load_potential
 from surrogates.descriptors import CompositionDescriptor, DescriptorSettings, FeatureCache, SevenNetDescriptor
 from surrogates.element_statistics import ELEMENT_PROPERTIES, NUMBER_OF_COLUMNS
 
@@ -47,6 +48,20 @@ def test_sevennet_tells_what_it_cannot_describe_and_goes_on(sevennet):
     assert "without a structure" in reasons[2]
     assert "Og" in reasons[3]
     assert sevennet.describe([]).shape == (0, 1280)
+
+
+def test_the_union_is_features_energy_and_statistics_side_by_side(sevennet):
+    union = DescriptorSettings(kind="union").build()
+    crystal = Crystal(ROCK_SALT.get_primitive_structure())
+    rows = union.describe([crystal, Composition("LiCl")])
+    features, energies = sevennet.with_energies([crystal])
+    assert rows.shape == (2, 1280 + 1 + NUMBER_OF_COLUMNS)
+    np.testing.assert_array_equal(rows[0, :1280], features[0])
+    known = load_potential().evaluate([crystal.structure]).energies_per_atom[0]
+    assert rows[0, 1280] == energies[0] == pytest.approx(known, abs=1e-5)
+    np.testing.assert_array_equal(rows[0, 1281:], CompositionDescriptor().describe([crystal])[0])
+    assert np.isnan(rows[1]).all()
+    assert "without a structure" in union.why_not(Composition("LiCl"))
 
 
 @settings(max_examples=60, deadline=None)
