@@ -212,6 +212,7 @@ ORACLES = Kinds(
         "hull": "oracles.hull:HullSettings",
         "bvse": "oracles.bvse:BondValenceSettings",
         "table": "oracles.table:TableSettings",
+        "learned": "oracles.learned:LearnedSettings",
     },
     "matloop.oracles",
 )

@@ -1,0 +1,115 @@
+"""The lowest rung of the ladder of fidelities: what the pretrained heads say, always labelled `learned`."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import AfterValidator, ConfigDict, Field
+
+from materials.base import Composition, Crystal, Material, Measurement
+from materials.evaluation import FailureKind, Request
+from materials.properties import property_named
+from oracles.base import OracleSettings
+from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from surrogates.heads.shipped import DESCRIPTORS, PROPERTIES, WEIGHTS, Basis, file_name, shipped_head
+
+
+def _has_a_head(name: str) -> str:
+    if name not in PROPERTIES:
+        raise ValueError(f"no pretrained head for {name!r}; there is one for {', '.join(PROPERTIES)}")
+    return name
+
+
+class LearnedSettings(OracleSettings):
+    """Predictions of the pretrained heads, in milliseconds, with their errors.
+
+    A crystal is judged by its structure, so put it after the relaxation; a disordered one and a formula by the
+    composition. See docs/heads.md for what the heads learned from and how far to trust them.
+    """
+
+    # The base declares `measures` as a property, so the field needs a name of its own.
+    model_config = ConfigDict(serialize_by_alias=True)
+    material_kinds: ClassVar[tuple[str, ...]] = ("crystal", "composition")
+    typical_seconds: ClassVar[float] = 0.1
+
+    kind: Literal["learned"] = "learned"
+    properties: tuple[Annotated[str, AfterValidator(_has_a_head)], ...] = Field(
+        alias="measures", min_length=1
+    )
+    """What to predict: band_gap (PBE, eV), formation_energy (eV/atom)."""
+    farthest: float = Field(default=3.0, gt=0)
+    """Refuse a material farther than this from the training data; 1 is as far as nearly all of these lie from one
+    another."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return self.properties
+
+    @property
+    def fidelity(self) -> str:
+        return "learned"
+
+    def model_version(self) -> str:
+        return f"heads {_weights(self.properties)}"
+
+    def build(self) -> LearnedOracle:
+        return LearnedOracle(self)
+
+
+@lru_cache
+def _weights(names: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        for basis in DESCRIPTORS:
+            digest.update((WEIGHTS / file_name(name, basis)).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+class LearnedOracle(OneByOneOracle):
+    """Describes a material and asks the heads."""
+
+    def __init__(self, settings: LearnedSettings) -> None:
+        self._settings = settings
+        self._descriptors = {basis: found.build() for basis, found in DESCRIPTORS.items()}
+
+    def measure(self, request: Request) -> Answer:
+        material, basis = _judged_by(request.material)
+        descriptor = self._descriptors[basis]
+        reason = descriptor.why_not(material)
+        if reason is not None:
+            raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, reason)
+        described = descriptor.describe([material]).astype(np.float64)
+        measurements: list[Measurement] = []
+        provenance: dict[str, Any] = {"basis": basis}
+        for name in self._settings.properties:
+            predicted = shipped_head(name, basis).predict([material], described)
+            distance = float(predicted.distance[0])
+            if distance > self._settings.farthest:
+                raise RejectedError(
+                    FailureKind.UNSUPPORTED_MATERIAL,
+                    f"{material.formula}: unlike what the {name} head learned from (distance {distance:.1f}, more than "
+                    f"farthest: {self._settings.farthest:g})",
+                )
+            measurements.append(
+                Measurement(
+                    property=name,
+                    value=float(predicted.value[0]),
+                    unit=property_named(name).unit,
+                    fidelity=self._settings.fidelity,
+                    oracle=request.oracle,
+                    std=float(predicted.std[0]),
+                )
+            )
+            interval = [float(predicted.low[0]), float(predicted.high[0])]
+            extras = {key: float(values[0]) for key, values in predicted.extras.items()}
+            provenance |= {name: {"interval_90": interval, "distance": distance, **extras}}
+        return Answer(tuple(measurements), provenance=provenance)
+
+
+def _judged_by(material: Material) -> tuple[Material, Basis]:
+    if isinstance(material, Crystal) and material.is_ordered:
+        return material, "structure"
+    return Composition(material.formula), "composition"

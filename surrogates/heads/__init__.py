@@ -1,0 +1,1 @@
+"""Heads: pretrained models of a property on the union descriptor, which know how sure they are."""

@@ -1,0 +1,152 @@
+"""Scores any structures or formulas with the heads that ship, without a campaign.
+
+    python -m surrogates.predict candidates.csv --properties band_gap,formation_energy --out predictions.csv
+
+FILE: a folder of CIF files, a .cif, an .extxyz, or a .csv with a column `cif` or `formula`. One row per input row: the
+predicted median, its standard deviation, the 90 % interval and the distance to the training data. An ordered crystal is
+judged by its structure; a formula, and a crystal with partial occupancies, by its composition, as `basis` says.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from materials.base import Material
+    from materials.reading import Entry, Problem
+    from surrogates.descriptors import Descriptor
+    from surrogates.heads.shipped import Basis
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+CHUNK = 64
+Row = dict[str, str]
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Structures or formulas.")],
+    out: Annotated[Path, typer.Option(help="The table to write.")] = Path("predictions.csv"),
+    properties: Annotated[
+        str, typer.Option(help="Names, with commas between.")
+    ] = "band_gap,formation_energy",
+) -> None:
+    """Writes one row of predictions for each row of the input; what cannot be judged says why."""
+    from materials.reading import ReadingError
+    from surrogates.heads.base import HeadError
+    from surrogates.heads.shipped import PROPERTIES
+
+    names = [name.strip() for name in properties.split(",") if name.strip()]
+    unknown = [name for name in names if name not in PROPERTIES]
+    if unknown or not names:
+        typer.echo(
+            f"error: no head for {', '.join(unknown) or 'nothing'}; known: {', '.join(PROPERTIES)}", err=True
+        )
+        raise typer.Exit(2)
+    try:
+        rows = list(predictions(file, names))
+        write(out, rows)
+    except (ReadingError, HeadError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    refused = sum(bool(row["problem"]) for row in rows)
+    typer.echo(f"{len(rows) - refused} predicted, {refused} not; wrote {out}")
+
+
+def predictions(file: Path, names: Sequence[str]) -> Iterator[Row]:
+    """One row for each material of a file, in its order."""
+    from materials.reading import stream_materials
+
+    problems: list[Problem] = []
+    waiting: list[Entry | Problem] = []
+    for entry in stream_materials(file, problems):
+        waiting += [*problems, entry]
+        problems.clear()
+        if len(waiting) >= CHUNK:
+            yield from _rows(waiting, names)
+            waiting.clear()
+    yield from _rows([*waiting, *problems], names)
+
+
+def write(out: Path, rows: Sequence[Row]) -> None:
+    """Writes rows as CSV, whole or not at all."""
+    header = [*dict.fromkeys(key for row in rows for key in row if key != "problem"), "problem"]
+    partial = out.with_name(out.name + ".part")
+    with partial.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, header, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(out)
+
+
+def _rows(chunk: Sequence[Entry | Problem], names: Sequence[str]) -> Iterator[Row]:
+    from materials.reading import Entry
+
+    bases = {i: _basis(found.material) for i, found in enumerate(chunk) if isinstance(found, Entry)}
+    answers: dict[int, Row] = {}
+    for basis in dict.fromkeys(bases.values()):
+        chosen = {i: found for i, found in enumerate(chunk) if isinstance(found, Entry) and bases[i] == basis}
+        judged = _judged([entry.material for entry in chosen.values()], basis, names)
+        answers |= dict(zip(chosen, judged, strict=True))
+    for i, found in enumerate(chunk):
+        if isinstance(found, Entry):
+            yield {"name": found.name, "formula": found.material.formula, "basis": bases[i], **answers[i]}
+        else:
+            yield {
+                "name": found.place or found.file.name,
+                "formula": "",
+                "basis": "",
+                "problem": found.reason,
+            }
+
+
+def _basis(material: Material) -> Basis:
+    from materials.base import Crystal
+
+    return "structure" if isinstance(material, Crystal) and material.is_ordered else "composition"
+
+
+def _judged(materials: Sequence[Material], basis: Basis, names: Sequence[str]) -> list[Row]:
+    import numpy as np
+
+    from materials.base import Composition
+    from materials.properties import property_named
+    from surrogates.heads.shipped import shipped_head
+
+    descriptor = _descriptor(basis)
+    if basis == "composition":
+        materials = [Composition(material.formula) for material in materials]
+    described = descriptor.describe(materials).astype(np.float64)
+    rows: list[Row] = [{"problem": descriptor.why_not(material) or ""} for material in materials]
+    for name in names:
+        predicted = shipped_head(name, basis).predict(materials, described)
+        unit = property_named(name).unit
+        columns = {
+            f"predicted {name} ({unit})": predicted.value,
+            f"predicted {name} std ({unit})": predicted.std,
+            f"predicted {name} 5 % ({unit})": predicted.low,
+            f"predicted {name} 95 % ({unit})": predicted.high,
+            f"{name} distance to training data": predicted.distance,
+        } | {key.replace("_", " "): values for key, values in predicted.extras.items()}
+        for header, values in columns.items():
+            for row, value in zip(rows, values, strict=True):
+                row[header] = f"{value:.4f}" if np.isfinite(value) else ""
+    return rows
+
+
+def _descriptor(basis: Basis) -> Descriptor:
+    from surrogates.heads.shipped import DESCRIPTORS
+
+    if basis not in _descriptors:
+        _descriptors[basis] = DESCRIPTORS[basis].build()
+    return _descriptors[basis]
+
+
+_descriptors: dict[Basis, Descriptor] = {}
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,76 @@
+"""The learned oracle: quick answers that never lose their label, and refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from pymatgen.core import Lattice, Structure
+
+from materials.base import Candidate, Composition, Crystal, Material, Origin
+from materials.evaluation import FailureKind, Outcome, Request, Status
+from oracles.learned import LearnedSettings
+
+SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def ask(material: Material, **options: Any) -> Outcome:
+    settings = LearnedSettings.model_validate({"measures": ["band_gap", "formation_energy"]} | options)
+    request = Request("key", Candidate(material, Origin("test")), material, "learned")
+    (outcome,) = settings.build().evaluate([request])
+    return outcome
+
+
+def test_a_crystal_is_judged_by_its_structure_and_labelled() -> None:
+    outcome = ask(Crystal(SALT))
+    gap, energy = outcome.measurements
+    assert (gap.property, gap.unit, gap.fidelity) == ("band_gap", "eV", "learned")
+    assert gap.value == pytest.approx(5.0, abs=0.6)
+    assert energy.fidelity == "learned"
+    assert energy.value == pytest.approx(-2.13, abs=0.15)
+    assert gap.std is not None
+    assert 0 < gap.std < 1.5
+    told = outcome.provenance["band_gap"]
+    low, high = told["interval_90"]
+    assert low < gap.value < high
+    assert told["distance"] < 3
+    assert told["metal_probability"] < 0.1
+    assert outcome.provenance["basis"] == "structure"
+
+
+@pytest.mark.parametrize("disordered", [False, True])
+def test_without_an_ordered_structure_the_formula_counts(disordered: bool) -> None:
+    mixed = SALT.copy()
+    mixed.replace_species({"Na": {"Na": 0.5, "K": 0.5}})
+    outcome = ask(Crystal(mixed) if disordered else Composition("NaCl"), measures=["band_gap"])
+    assert outcome.status is Status.DONE
+    assert outcome.provenance["basis"] == "composition"
+    assert outcome.measurements[0].value > 3
+
+
+def test_what_is_unknown_or_too_far_is_refused() -> None:
+    polonium = ask(Crystal(Structure(Lattice.cubic(3.35), ["Po"], [[0, 0, 0]])))
+    assert polonium.status is Status.REJECTED
+    assert polonium.failure is not None
+    assert polonium.failure.kind is FailureKind.UNSUPPORTED_MATERIAL
+    assert "does not know Po" in polonium.failure.message
+    far = ask(Crystal(SALT), farthest=1e-6)
+    assert far.failure is not None
+    assert "NaCl: unlike what the band_gap head learned from" in far.failure.message
+
+
+def test_a_property_without_a_head_is_refused_in_the_file() -> None:
+    with pytest.raises(
+        ValidationError, match="no pretrained head for 'diffusivity'; there is one for band_gap"
+    ):
+        LearnedSettings.model_validate({"measures": ["diffusivity"]})
+
+
+def test_the_weights_are_part_of_the_question() -> None:
+    gap, both = (
+        LearnedSettings.model_validate({"measures": m})
+        for m in (["band_gap"], ["band_gap", "formation_energy"])
+    )
+    assert gap.fingerprint() != both.fingerprint()
+    assert gap.model_version().startswith("heads ")
