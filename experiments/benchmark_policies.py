@@ -69,6 +69,7 @@ def potential(seeds: int = 5, out: Path = Path("runs/benchmark_potential.csv"), 
         "tracking=none",
         "budget={rounds: 4, batch: 6, pool: 150}",
         "space.number_of_atoms=[2, 12]",
+        "constraints=[]",
         f"cache={(folder / 'cache.db').resolve()}",
     ]
     differences: list[float] = []

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from enum import IntEnum
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +52,7 @@ def nothing_left(decision: Decision) -> str:
 
 
 Project = Callable[[Store, Path], None]
-"""Called when a round's batch is decided, so that reports of what is known are written while oracles run."""
+"""Called when a round's batch is submitted, so that reports of what is known are written while oracles run."""
 
 
 class Campaign:
@@ -109,11 +110,11 @@ class Campaign:
         if before is not None:
             refuse_changes(before, self.config, self.folder)
         self.store.begin(snapshot(self.config), self.config.fingerprint())
-        partial = self.folder / "campaign.yaml.part"
-        partial.write_text(effective_yaml(self.config), encoding="utf-8")
+        part = self.folder / "campaign.yaml.part"
+        part.write_text(effective_yaml(self.config), encoding="utf-8")
         if self.config.database:
-            partial.chmod(0o600)  # its URL may hold a password
-        partial.replace(self.folder / "campaign.yaml")
+            part.chmod(0o600)  # its URL may hold a password
+        part.replace(self.folder / "campaign.yaml")
         if self.config.data and self.store.last_round() == 0:
             self.store.add_prior(*read_prior(self.config.data))
 
@@ -167,12 +168,9 @@ class Campaign:
         if self.store.open_round() is None:
             self._decide(number)
         self._list_models(number)
-        if project is not None:
-            with self._watch.step("report"):
-                project(self.store, self.folder)
         with self._watch.step("evaluate"):
             BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener).run(
-                number, self.archive()
+                number, self.archive(), project and partial(project, self.store, self.folder)
             )
         archive = self.archive()
         if any(r.round == number and r.progress is Progress.PENDING for r in archive.values()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from loop.cache import EvaluationCache
@@ -49,8 +49,11 @@ class BatchEvaluation:
         self._walks: dict[str, Walk] = {}
         self._final = IdentityIndex()
 
-    def run(self, number: int, archive: Archive) -> None:
-        """Evaluates round `number` until nothing runs any more; what waits for something outside stays open."""
+    def run(self, number: int, archive: Archive, meanwhile: Callable[[], None] | None = None) -> None:
+        """Evaluates round `number` until nothing runs any more; what waits for something outside stays open.
+
+        `meanwhile` is called once when all is submitted, while workers work.
+        """
         self._number = number
         selected = [s.candidate.id for s in self._store.selections(number)]
         open_ids = [i for i in selected if _may_go_on(archive[i])]
@@ -61,6 +64,8 @@ class BatchEvaluation:
         self._listener.evaluation_started(len(selected), self._dispatcher)
         for candidate_id in open_ids:
             self._take_up(archive[candidate_id])
+        if meanwhile is not None:
+            meanwhile()
         while any(not task.outside for task in self._dispatcher.running()):
             self._receive_all(POLL_SECONDS)
         self._receive_all(0.0)

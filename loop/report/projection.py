@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
-from loop.config import CampaignConfig
+from loop.config import CampaignConfig, TrackingSettings
 from loop.database.store import Store
 from loop.database.view import View
 from loop.events import Listener
@@ -29,6 +30,23 @@ def write_all(view: CampaignView, folder: Path) -> None:
     write_report(view, folder)
 
 
+def _import_what_threads_need(config: CampaignConfig) -> None:
+    """Imports in the driver's thread: a library imported by two threads at once shows each of them half of itself.
+
+    scipy, for one, looks into torch while another thread is still importing it, and fails.
+    """
+    for module in (
+        "scipy.stats",
+        "torch",
+        "botorch.utils.multi_objective.hypervolume",
+        "plotly.offline",
+        "pymatviz",
+    ):
+        import_module(module)
+    if isinstance(config.tracking, TrackingSettings):
+        import_module("mlflow")
+
+
 class Projection:
     """Writes the files and logs the rounds to MLflow, both in the background."""
 
@@ -40,7 +58,9 @@ class Projection:
 
     def update(self, store: Store, folder: Path) -> None:
         """Starts to write what the store holds now. Raises OSError where the writing before this one failed."""
-        if self._written is not None:
+        if self._written is None:
+            _import_what_threads_need(self._config)
+        else:
             self._written.result()
         view = view_of(store, self._config)
         self._written = self._thread.submit(write_all, view, folder)

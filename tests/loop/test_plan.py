@@ -33,7 +33,7 @@ def test_the_plan_names_what_is_searched_measured_and_spent() -> None:
     assert "1. relax measures energy_per_atom (potential)" in line(text, "oracles")
     assert "2. hull" in text
     assert "only with energy_above_hull at most 0.15" in text
-    assert "4 rounds of 12: 48 candidates, at most 144 oracle calls" in line(text, "budget")
+    assert "4 rounds of 12: 48 candidates, at most 192 oracle calls" in line(text, "budget")
     assert "runs/mine/campaign.db" in line(text, "files")
 
 
