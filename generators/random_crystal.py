@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 KIND: Final = "random"
 # Processes that grow crystals side by side; the results do not depend on it.
 CHILDREN = 2
+# Compositions handed to them ahead of the answers taken, so that they work while other generators do.
+AHEAD = 8
 # Compositions in a row that grew into nothing new, after which the space counts as exhausted.
 MOST_MISSES = 300
 # Hangs in one call after which it ends: each costs the time-out and a new process.
@@ -92,7 +94,7 @@ class RandomCrystals(Generator):
         pending: deque[tuple[int, Future[dict[str, Any] | None]]] = deque()
         try:
             while True:
-                for question in islice(questions, CHILDREN - len(pending)):
+                for question in islice(questions, AHEAD - len(pending)):
                     pending.append((question["seed"], self._threads.submit(self._ask, question)))
                 if not pending:
                     return
