@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 import typer
 
+from experiments.reference_selection import GLITCHES, LOWEST_CREDIBLE_LABEL
 from experiments.training_tables import (
     TEST,
     VALIDATION,
@@ -44,9 +45,6 @@ from surrogates.heads.shipped import DESCRIPTORS, WEIGHTS, Basis, file_name
 HEADS: Mapping[str, type[NetworkHead]] = {h.property: h for h in (BandGapHead, FormationEnergyHead)}
 SMALL = 20
 """Atoms; figures are given for cells up to this size and for all."""
-LOWEST_CREDIBLE = -0.1
-"""Rows with an energy above hull (eV/atom) below this are errors of their table."""
-GLITCHES = frozenset({"mp-693892", "mp-775201", "mp-866714", "mp-775340"})
 Floats = npt.NDArray[np.float64]
 
 
@@ -133,7 +131,7 @@ def labelled(rows: list[LabelledCrystal], column: str, table: Path | None) -> Fl
         name = row.labels.get("material_id", "")
         text = _first(row.labels, column) if by_id is None else by_id.get(name, "")
         above_hull = row.labels.get("e_above_hull_calc") or "0"
-        wrong = name in GLITCHES or float(above_hull) < LOWEST_CREDIBLE
+        wrong = name in GLITCHES or float(above_hull) < LOWEST_CREDIBLE_LABEL
         found.append(float(text) if text and not wrong else math.nan)
     return np.array(found)
 

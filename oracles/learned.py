@@ -9,12 +9,20 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field
 
-from materials.base import Composition, Crystal, Material, Measurement
+from materials.base import Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
-from surrogates.heads.shipped import DESCRIPTORS, PROPERTIES, WEIGHTS, Basis, file_name, shipped_head
+from surrogates.heads.shipped import (
+    DESCRIPTORS,
+    PROPERTIES,
+    WEIGHTS,
+    file_name,
+    judged_by,
+    shipped_descriptor,
+    shipped_head,
+)
 
 
 def _has_a_head(name: str) -> str:
@@ -73,11 +81,12 @@ class LearnedOracle(OneByOneOracle):
 
     def __init__(self, settings: LearnedSettings) -> None:
         self._settings = settings
-        self._descriptors = {basis: found.build() for basis, found in DESCRIPTORS.items()}
+        for basis in DESCRIPTORS:
+            shipped_descriptor(basis)  # loaded now, not in the first measurement
 
     def measure(self, request: Request) -> Answer:
-        material, basis = _judged_by(request.material)
-        descriptor = self._descriptors[basis]
+        material, basis = judged_by(request.material)
+        descriptor = shipped_descriptor(basis)
         reason = descriptor.why_not(material)
         if reason is not None:
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, reason)
@@ -107,9 +116,3 @@ class LearnedOracle(OneByOneOracle):
             extras = {key: float(values[0]) for key, values in predicted.extras.items()}
             provenance |= {name: {"interval_90": interval, "distance": distance, **extras}}
         return Answer(tuple(measurements), provenance=provenance)
-
-
-def _judged_by(material: Material) -> tuple[Material, Basis]:
-    if isinstance(material, Crystal) and material.is_ordered:
-        return material, "structure"
-    return Composition(material.formula), "composition"

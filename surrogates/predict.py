@@ -19,7 +19,6 @@ import typer
 if TYPE_CHECKING:
     from materials.base import Material
     from materials.reading import Entry, Problem
-    from surrogates.descriptors import Descriptor
     from surrogates.heads.shipped import Basis
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -85,8 +84,9 @@ def write(out: Path, rows: Sequence[Row]) -> None:
 
 def _rows(chunk: Sequence[Entry | Problem], names: Sequence[str]) -> Iterator[Row]:
     from materials.reading import Entry
+    from surrogates.heads.shipped import judged_by
 
-    bases = {i: _basis(found.material) for i, found in enumerate(chunk) if isinstance(found, Entry)}
+    bases = {i: judged_by(found.material)[1] for i, found in enumerate(chunk) if isinstance(found, Entry)}
     answers: dict[int, Row] = {}
     for basis in dict.fromkeys(bases.values()):
         chosen = {i: found for i, found in enumerate(chunk) if isinstance(found, Entry) and bases[i] == basis}
@@ -104,22 +104,14 @@ def _rows(chunk: Sequence[Entry | Problem], names: Sequence[str]) -> Iterator[Ro
             }
 
 
-def _basis(material: Material) -> Basis:
-    from materials.base import Crystal
-
-    return "structure" if isinstance(material, Crystal) and material.is_ordered else "composition"
-
-
 def _judged(materials: Sequence[Material], basis: Basis, names: Sequence[str]) -> list[Row]:
     import numpy as np
 
-    from materials.base import Composition
     from materials.properties import property_named
-    from surrogates.heads.shipped import shipped_head
+    from surrogates.heads.shipped import judged_by, shipped_descriptor, shipped_head
 
-    descriptor = _descriptor(basis)
-    if basis == "composition":
-        materials = [Composition(material.formula) for material in materials]
+    descriptor = shipped_descriptor(basis)
+    materials = [judged_by(material)[0] for material in materials]
     described = descriptor.describe(materials).astype(np.float64)
     rows: list[Row] = [{"problem": descriptor.why_not(material) or ""} for material in materials]
     for name in names:
@@ -137,16 +129,6 @@ def _judged(materials: Sequence[Material], basis: Basis, names: Sequence[str]) -
                 row[header] = f"{value:.4f}" if np.isfinite(value) else ""
     return rows
 
-
-def _descriptor(basis: Basis) -> Descriptor:
-    from surrogates.heads.shipped import DESCRIPTORS
-
-    if basis not in _descriptors:
-        _descriptors[basis] = DESCRIPTORS[basis].build()
-    return _descriptors[basis]
-
-
-_descriptors: dict[Basis, Descriptor] = {}
 
 if __name__ == "__main__":
     app()

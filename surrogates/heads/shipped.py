@@ -7,7 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from surrogates.descriptors import DescriptorSettings
+from materials.base import Composition, Crystal, Material
+from surrogates.descriptors import Descriptor, DescriptorSettings
 from surrogates.heads.base import Head, HeadError
 
 Basis = Literal["structure", "composition"]
@@ -22,6 +23,19 @@ PROPERTIES = ("band_gap", "formation_energy")
 def file_name(name: str, basis: Basis) -> str:
     """The file of a property's weights."""
     return f"{name}_{basis}.safetensors"
+
+
+def judged_by(material: Material) -> tuple[Material, Basis]:
+    """An ordered crystal by its structure, anything else by its formula: what to describe, and the basis."""
+    if isinstance(material, Crystal) and material.is_ordered:
+        return material, "structure"
+    return Composition(material.formula), "composition"
+
+
+@cache
+def shipped_descriptor(basis: Basis) -> Descriptor:
+    """The descriptor of a basis, built once per process."""
+    return DESCRIPTORS[basis].build()
 
 
 @cache
