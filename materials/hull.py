@@ -113,6 +113,11 @@ class ReferenceHull:
     def __len__(self) -> int:
         return sum(map(len, self._by_formula.values()))
 
+    @property
+    def formulas(self) -> frozenset[str]:
+        """The reduced formulas of all its phases."""
+        return frozenset(self._by_formula)
+
     def check_source(self, source: EnergySource) -> None:
         """Raises MixedEnergiesError unless the energy's potential, version and correction are the hull's."""
         _require_same(self.source, source, "the reference hull and the candidate")

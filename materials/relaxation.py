@@ -40,6 +40,9 @@ class NonFiniteEnergy(RelaxationError):  # noqa: N818 - named for what happened
     """The potential returned an energy or force that is not a finite number."""
 
 
+Observer = Callable[[int, "Atoms"], None]
+
+
 class CalculatorSource(Protocol):
     """What `relax` needs of a potential; materials.potential.Potential is one."""
 
@@ -78,12 +81,14 @@ def relax(
     steps: int = 200,
     cell: bool = True,
     keep_symmetry: bool = False,
+    observe: Observer | None = None,
 ) -> Relaxation:
     """Relaxes an ordered structure in the cell as given (no reduction to a primitive cell).
 
     fmax: largest force component norm at the end, eV/angstrom (cell forces likewise, as ASE's filter scales
     them). steps: bound for each optimiser. cell: relax the cell too. keep_symmetry: hold the space group
-    found within 0.01 angstrom. Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy, and
+    found within 0.01 angstrom. observe: called with the step's number and the atoms, at the start (0) and after every
+    step; a second optimiser begins at 0 again. Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy, and
     ValueError for partial occupancies.
     """
     from ase.optimize import FIRE, LBFGS
@@ -97,7 +102,7 @@ def relax(
     spent = 0
     failure: RelaxationError | None = None
     for name, optimizer in (("LBFGS", LBFGS), ("FIRE", FIRE)):
-        run = _Run(structure, calculator, cell, keep_symmetry)
+        run = _Run(structure, calculator, cell, keep_symmetry, observe)
         try:
             converged = run.minimize(optimizer, fmax, steps)
         except RelaxationError as error:
@@ -115,13 +120,21 @@ def relax(
 class _Run:
     """One optimiser on one copy of the structure, watched at every step."""
 
-    def __init__(self, structure: Structure, calculator: Calculator, cell: bool, keep_symmetry: bool) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        calculator: Calculator,
+        cell: bool,
+        keep_symmetry: bool,
+        observe: Observer | None,
+    ) -> None:
         from materials.potential import to_atoms
 
         self.label = structure.composition.reduced_formula
         self.steps = 0
         self.started = False
         self.cell = cell
+        self.observe = observe
         self.atoms: Atoms = to_atoms(structure)
         self.atoms.calc = calculator
         self.start_volume = float(self.atoms.get_volume())
@@ -140,11 +153,14 @@ class _Run:
             self.start_energy = self._energy_per_atom()
             self._watch()
             self.started = True
+            self._tell()
             target = FrechetCellFilter(self.atoms) if self.cell else self.atoms
             dynamics = optimizer(target, logfile=None)
             for state in dynamics.irun(fmax=fmax, steps=steps):
                 converged, self.steps = bool(state), dynamics.nsteps
                 self._watch()
+                if self.steps:
+                    self._tell()
         except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
             # FixSymmetry refuses large cell steps, and a matrix logarithm fails on an inverted cell.
             raise RelaxationExploded(
@@ -169,6 +185,10 @@ class _Run:
             optimizer=optimizer,
             volume_change=float(self.atoms.get_volume()) / self.start_volume - 1.0,
         )
+
+    def _tell(self) -> None:
+        if self.observe is not None:
+            self.observe(self.steps, self.atoms)
 
     def _energy_per_atom(self) -> float:
         return float(self.atoms.get_potential_energy()) / len(self.atoms)

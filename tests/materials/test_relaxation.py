@@ -174,3 +174,18 @@ def test_unknown_elements_and_partial_occupancies_are_refused(potential: Potenti
         relax(Structure(Lattice.cubic(3.4), ["Po"], [[0, 0, 0]]), potential)
     with pytest.raises(ValueError, match="partial"):
         relax(Structure(Lattice.cubic(4.0), [{"Li": 0.5, "Na": 0.5}], [[0, 0, 0]]), potential)
+
+
+def test_an_observer_sees_the_energy_of_every_step(potential: Potential) -> None:
+    seen: list[tuple[int, float]] = []
+    stretched = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.5), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    found = relax(
+        stretched.get_primitive_structure(),
+        potential,
+        observe=lambda step, atoms: seen.append((step, atoms.get_potential_energy() / len(atoms))),
+    )
+    assert [step for step, _ in seen] == list(range(found.steps + 1))
+    assert seen[0][1] == pytest.approx(found.start_energy_per_atom)
+    assert seen[-1][1] == pytest.approx(found.energy_per_atom)
