@@ -96,7 +96,7 @@ def honesty(forecasts: Sequence[Forecast]) -> Honesty:
         limits=len(forecasts) - len(exact),
         mae=float(np.mean(errors)) if exact else None,
         spearman=_spearman(exact),
-        nll=float(np.mean([_surprise(f) for f in forecasts])) if forecasts else None,
+        nll=float(np.mean(_surprises(forecasts))) if forecasts else None,
         inside_50=sum(f.score <= Z_50 for f in exact),
         inside_90=sum(f.score <= Z_90 for f in exact),
     )
@@ -134,12 +134,13 @@ def _spearman(exact: Sequence[Forecast]) -> float | None:
     return float(spearmanr(means, values).statistic)
 
 
-def _surprise(forecast: Forecast) -> float:
-    """The negative logarithm of the stated density at a value, or of the stated probability that a limit is kept."""
+def _surprises(forecasts: Sequence[Forecast]) -> npt.NDArray[np.float64]:
+    """[n]: negative logarithms of the stated density at a value, or of the stated probability that a limit is kept."""
     from scipy.special import log_ndtr
 
-    std = max(forecast.std, SMALLEST_STD)
-    z = (forecast.measured - forecast.mean) / std
-    if forecast.bound == Bound.EXACT:
-        return 0.5 * z * z + math.log(std) + 0.5 * math.log(2 * math.pi)
-    return -float(log_ndtr(z if forecast.bound == Bound.UPPER else -z))
+    stds = np.maximum([f.std for f in forecasts], SMALLEST_STD)
+    z = (np.array([f.measured for f in forecasts]) - [f.mean for f in forecasts]) / stds
+    bounds = np.array([str(f.bound) for f in forecasts])
+    densities = 0.5 * z * z + np.log(stds) + 0.5 * math.log(2 * math.pi)
+    kept = -log_ndtr(np.where(bounds == Bound.UPPER, z, -z))
+    return np.where(bounds == Bound.EXACT, densities, kept)
