@@ -53,11 +53,16 @@ class Decider:
         archive: Archive,
         known: IdentityIndex,
         option: Option,
+        widening: Mapping[str, float],
         watch: Stopwatch,
         listener: Listener,
     ) -> Decision:
-        """The decision of round `number`; the same archive and seed give the same decision."""
+        """The decision of round `number`; the same archive, widening and seed give the same decision.
+
+        widening: factors by property on the standard deviations of predictions.
+        """
         if self.surrogate is not None:
+            self.surrogate.widening = widening
             with watch.step("fit"):
                 self.surrogate.fit(archive, derived_seed(self.seed, number, "fit"))
         with watch.step("propose"):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from enum import IntEnum
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from acquisition.base import Option
 from generators.mixture import Mixture
@@ -26,11 +26,13 @@ from loop.evaluation import BatchEvaluation
 from loop.events import Listener, Stopwatch
 from loop.executors.base import Dispatcher
 from loop.features import CampaignFeatures
+from loop.honesty import Widening
 from loop.line import build_line
 from loop.loading import effective_yaml
 from loop.lock import DriverLock
 from loop.prior import read_prior
 from loop.seeds import derived_seed
+from loop.track_record import as_notes, counting, told, widenings
 from materials.archive import Archive, Progress
 from materials.identity import IdentityIndex
 
@@ -187,7 +189,11 @@ class Campaign:
             known.add(candidate_id, material)
             if final is not None:
                 known.add(candidate_id, final)
-        decision = self.decider.decide(number, archive, known, self._option(), self._watch, self.listener)
+        widened = self._widenings(archive)
+        factors = {name: found.factor for name, found in widened.items()}
+        decision = self.decider.decide(
+            number, archive, known, self._option(), factors, self._watch, self.listener
+        )
         if not decision.selections and not decision.pool.refusals and not archive.evaluated:
             raise CampaignError(
                 "the generators proposed nothing at all, so there is nothing to measure; see the warnings above, "
@@ -195,14 +201,22 @@ class Campaign:
             )
         if not decision.selections:
             self.listener.warning(nothing_left(decision))
-        self._commit(number, decision)
+        self._commit(number, decision, as_notes(widened))
+
+    def _widenings(self, archive: Archive) -> dict[str, Widening]:
+        """What earlier outcomes do to the intervals of this round's predictions; each that widens is told."""
+        found = widenings(counting(self.store.answered_predictions(), archive))
+        for name, one in found.items():
+            if one.factor > 1.0:
+                self.listener.warning(told(name, one))
+        return found
 
     def _option(self) -> Option:
         history = self.store.seconds_by_oracle()
         cost = sum(history.get(s.name, s.settings.typical_seconds) for s in self.line)
         return Option(self.line[0].name, self.line[-1].settings.fidelity, cost)
 
-    def _commit(self, number: int, decision: Decision) -> None:
+    def _commit(self, number: int, decision: Decision, notes: Mapping[str, Any]) -> None:
         first = self.line[0]
         planned = [
             PlannedEvaluation(first.key(s.candidate.id), s.candidate.id, first.name, first.number)
@@ -220,6 +234,7 @@ class Campaign:
             evaluations=planned,
             duplicates=decision.pool.duplicates,
             timings=self._watch.seconds,
+            notes=notes,
         )
 
     def _models(self, number: int) -> Path:

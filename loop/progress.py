@@ -112,8 +112,17 @@ class Display(Listener):
         front = archive.pareto_front()
         told = f"round {number} closed: {len(archive.complete)} complete, {len(archive.failed)} failed"
         self.console.print(told, highlight=False)
+        self._print_honesty(number, archive, store)
         if front:
             self.console.print(best_table(archive, front[:5]))
+
+    def _print_honesty(self, number: int, archive: Archive, store: Store) -> None:
+        from loop.track_record import by_round, counting, summary
+
+        entries = by_round(counting(store.answered_predictions(), archive))
+        parts = [summary(entry) for entry in entries if entry.round == number]
+        if parts:
+            self.console.print(f"predicted before the test: {'; '.join(parts)}", highlight=False)
 
     def finished(self, code: ExitCode, reason: str) -> None:
         """The last lines: how it ended, and where everything is."""

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import make_url
 
 from loop.config import CampaignConfig, TrackingSettings
+from loop.database.rows import RoundRow
 from loop.database.store import Store
 from loop.events import Listener
-from loop.report.figures import prediction_pairs
 from loop.report.view import CampaignView
+from loop.track_record import RoundHonesty, by_round, noted, told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,10 +31,11 @@ ARTIFACTS = ("ranking.csv", "report.html")
 
 @dataclass(frozen=True)
 class RoundLog:
-    """What one child run says; metrics are finite numbers."""
+    """What one child run says; metrics are finite numbers, tags texts."""
 
     number: int
     metrics: Mapping[str, float]
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Tracker:
         self._keep_ids(store)
         logged = store.run_ids()
         todo = [
-            RoundLog(row.number, round_metrics(view, row.number, row.timings))
+            RoundLog(row.number, round_metrics(view, row.number, row.timings), round_tags(row))
             for row in view.rounds
             if row.closed_at is not None and row.number not in logged
         ]
@@ -127,12 +129,31 @@ def round_metrics(view: CampaignView, number: int, timings: Mapping[str, float])
         values = [v for r in so_far if (v := r.value(objective.property, objective.fidelity)) is not None]
         if values:
             metrics[f"best_{objective.property}"] = max(values, key=objective.score)
-    for name in view.goals:
-        pairs = [p for p in prediction_pairs(view, name) if p[0].round == number]
-        if pairs:
-            errors = [abs(measured - mean) for _, measured, mean, _ in pairs]
-            metrics[f"mae_{name}"] = sum(errors) / len(errors)
+    for entry in by_round(view.answered):
+        if entry.round == number:
+            metrics |= honesty_metrics(entry)
     return metrics | {f"seconds_{step}": seconds for step, seconds in timings.items()}
+
+
+def round_tags(row: RoundRow) -> dict[str, str]:
+    """`matloop.widened` says why and by how much intervals were widened, where they were."""
+    widened = [told(name, found) for name, found in noted(row).items()]
+    return {"matloop.widened": "; ".join(widened)} if widened else {}
+
+
+def honesty_metrics(entry: RoundHonesty) -> dict[str, float]:
+    """mae_, spearman_, nll_, coverage_50_, coverage_90_, tested_ (how many values) and widening_ of a property."""
+    found = entry.honesty
+    values = {
+        "tested": found.count,
+        "mae": found.mae,
+        "spearman": found.spearman,
+        "nll": found.nll,
+        "coverage_50": found.coverage_50,
+        "coverage_90": found.coverage_90,
+        "widening": entry.widening,
+    }
+    return {f"{name}_{entry.property}": value for name, value in values.items() if value is not None}
 
 
 def _log_rounds(
@@ -160,9 +181,11 @@ def _log_rounds(
     for entry in rounds:
         tags = identity | {"matloop.round": str(entry.number), "mlflow.parentRunId": parent}
         run_id = _find_or_create(client, experiment_id, f"round {entry.number}", tags)
-        if not client.get_run(run_id).data.metrics:
-            _log_metrics(client, run_id, entry.metrics, entry.number)
-            _log_metrics(client, parent, entry.metrics, entry.number)
+        for key, value in entry.tags.items():
+            client.set_tag(run_id, key, value)
+        for one in (run_id, parent):  # either may have been logged before a crash
+            if entry.number not in {m.step for m in client.get_metric_history(one, "measured")}:
+                _log_metrics(client, one, entry.metrics, entry.number)
         client.set_terminated(run_id)
         ids[entry.number] = run_id
     wait([written])

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import pymatgen.core as pmg
@@ -233,11 +234,23 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a surrogate expected before the test: mean and standard deviation in the property's unit."""
+    """What a surrogate expected before the test: mean and standard deviation in the property's unit.
+
+    distance: how far the material lies from the model's training rows, in units of what is usual among them (up to
+    about 1 is inside, above 3 nothing like it was seen); None where that is not known. widening: the factor by which
+    the model's own standard deviation was multiplied, because earlier intervals had been too narrow.
+    """
 
     property: str
     mean: float
     std: float
+    distance: float | None = None
+    widening: float = 1.0
+
+    def interval(self) -> tuple[float, float]:
+        """The ends of the central 90 % interval of the normal with this mean and standard deviation."""
+        half = NormalDist().inv_cdf(0.95) * self.std
+        return self.mean - half, self.mean + half
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,13 @@ class FitReport:
 
 
 class Surrogate(ABC):
-    """Models of several properties over one descriptor space, fitted on an archive."""
+    """Models of several properties over one descriptor space, fitted on an archive.
+
+    widening: factors by property on the standard deviations that `predict` gives, 1 where there is none. Whoever sees
+    predictions fail sets it; `model` and `posterior` stay as they were fitted.
+    """
+
+    widening: Mapping[str, float] = MappingProxyType({})
 
     @property
     @abstractmethod
@@ -72,7 +79,7 @@ class Surrogate(ABC):
 
     @abstractmethod
     def predict(self, candidates: Sequence[Candidate]) -> list[tuple[Prediction, ...]]:
-        """Marginal mean and standard deviation of each property of each candidate."""
+        """Marginal mean, widened standard deviation and distance to the training rows, of each property of each."""
 
     @abstractmethod
     def save(self, folder: Path) -> Mapping[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from materials.base import Bound
 from materials.properties import Property
 from surrogates.base import FitReport
 from surrogates.exact_gp import exact_gp, fit_first_that_holds, noisy_posterior
+from surrogates.surroundings import Surroundings
 from surrogates.training_rows import TrainingRows
 
 HYPERPARAMETER_ROWS = 500
@@ -59,6 +61,11 @@ class FittedProperty:
     data: PropertyData
     model: SingleTaskGP
     report: FitReport
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """Its training rows, to tell how far from them a candidate lies."""
+        return Surroundings.of(self.data.inputs)
 
     def moments(self, inputs: Tensor) -> tuple[list[float], list[float]]:
         """Means and standard deviations of what would be measured at inputs [n, k], in the property's unit.

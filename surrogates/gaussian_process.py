@@ -108,11 +108,13 @@ class GaussianProcessSurrogate(Surrogate):
     def predict(self, candidates: Sequence[Candidate]) -> list[tuple[Prediction, ...]]:
         if not self.fitted or not candidates:
             return [() for _ in candidates]
-        inputs = self._within_reach(candidates)
+        described = self.inputs(candidates)
         columns = []
         for one in self.fitted:
-            means, stds = one.moments(inputs)
-            columns.append([Prediction(one.data.property, m, s) for m, s in zip(means, stds, strict=True)])
+            name, factor = one.data.property, self.widening.get(one.data.property, 1.0)
+            means, stds = one.moments(described.nan_to_num(nan=OUT_OF_REACH))
+            rows = zip(means, stds, one.surroundings.distances(described), strict=True)
+            columns.append([Prediction(name, m, s * factor, d, factor) for m, s, d in rows])
         return list(zip(*columns, strict=True))
 
     def _within_reach(self, candidates: Sequence[Candidate]) -> Tensor:

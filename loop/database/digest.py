@@ -38,7 +38,9 @@ COUNTING: dict[type[Table], tuple[str, ...]] = {
         "acquisition_value",
         "conditions",
     ),
-    PredictionRow: ("round", "candidate_id", "property", "mean", "std", "model_version"),
+    PredictionRow: (
+        *("round", "candidate_id", "property", "mean", "std", "distance", "widening", "model_version"),
+    ),
     RefusalRow: ("round", "generator", "reason", "count"),
     Evaluation: (
         *("key", "candidate_id", "oracle", "stage", "round", "arrived_in_round", "conditions", "replicate"),

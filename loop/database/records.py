@@ -9,9 +9,16 @@ from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from loop.database.rows import OPEN, EvaluationStatus
-from loop.database.tables import Campaign, CandidateRow, Evaluation, MeasurementRow, SelectionRow
+from loop.database.tables import (
+    Campaign,
+    CandidateRow,
+    Evaluation,
+    MeasurementRow,
+    PredictionRow,
+    SelectionRow,
+)
 from materials.archive import Progress, Record
-from materials.base import Bound, Candidate, Measurement, Origin, Recipe, material_from_dict
+from materials.base import Bound, Candidate, Measurement, Origin, Prediction, Recipe, material_from_dict
 from materials.evaluation import Failure, FailureKind
 
 
@@ -123,6 +130,11 @@ def measurement_of(row: MeasurementRow) -> Measurement:
         bound=Bound(row.bound),
         conditions=row.conditions,
     )
+
+
+def prediction_of(row: PredictionRow) -> Prediction:
+    """The prediction in a row."""
+    return Prediction(row.property, row.mean, row.std, row.distance, row.widening)
 
 
 def failure_of(row: Evaluation) -> Failure | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from materials.base import Candidate
+from materials.base import Candidate, Measurement, Prediction
 from materials.evaluation import Failure, Ticket
 
 
@@ -87,6 +87,17 @@ class EvaluationRow:
     finished_at: str | None
     provenance: Mapping[str, Any]
     artifacts: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class AnsweredPrediction:
+    """A prediction of the round that asked, and a value that came back, in `arrived_in_round`."""
+
+    round: int
+    arrived_in_round: int
+    candidate_id: str
+    prediction: Prediction
+    measurement: Measurement
 
 
 @dataclass(frozen=True)

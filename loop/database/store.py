@@ -119,6 +119,7 @@ class Store(AnswerStore):
         evaluations: Sequence[PlannedEvaluation],
         duplicates: Sequence[Duplicate] = (),
         timings: Mapping[str, float] | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
         """Keeps a round's decision whole, with its first evaluations as planned; again changes nothing.
 
@@ -129,7 +130,7 @@ class Store(AnswerStore):
             if session.get(Round, (campaign_id, round)) is not None:
                 self._refuse_other_selection(session, round, selections)
                 return
-            self._add_round(session, round, seed, timings or {})
+            self._add_round(session, round, seed, timings or {}, notes or {})
             picked = [selection.candidate for selection in selections]
             refused = [duplicate.candidate for duplicate in duplicates]
             add_candidates(session, campaign_id, [*pool, *picked, *refused], round)
@@ -187,7 +188,14 @@ class Store(AnswerStore):
             raise StateError(f"{told(self.url)}: round {number} has not been decided")
         return row
 
-    def _add_round(self, session: Session, number: int, seed: int, timings: Mapping[str, float]) -> None:
+    def _add_round(
+        self,
+        session: Session,
+        number: int,
+        seed: int,
+        timings: Mapping[str, float],
+        notes: Mapping[str, Any],
+    ) -> None:
         session.add(
             Round(
                 campaign_id=self._campaign_id,
@@ -195,7 +203,7 @@ class Store(AnswerStore):
                 seed=str(seed),
                 decided_at=now(),
                 timings=dict(timings),
-                notes={},
+                notes=dict(notes),
             )
         )
         session.flush()

@@ -164,6 +164,8 @@ class PredictionRow(Table):
     property: Mapped[str]
     mean: Mapped[float]
     std: Mapped[float]
+    distance: Mapped[float | None]
+    widening: Mapped[float] = mapped_column(server_default="1")
     model_version: Mapped[str]
     __table_args__ = (
         _to_round(),

@@ -13,11 +13,12 @@ from sqlalchemy import ColumnElement, Engine, func, select
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
+from loop.database.answered import answered_predictions
 from loop.database.connection import told
 from loop.database.digest import digest, dump
 from loop.database.errors import told_plainly
-from loop.database.records import RecordCache, candidate_of, failure_of, measurement_of
-from loop.database.rows import EvaluationRow, EvaluationStatus, ModelEntry, RoundRow
+from loop.database.records import RecordCache, candidate_of, failure_of, measurement_of, prediction_of
+from loop.database.rows import AnsweredPrediction, EvaluationRow, EvaluationStatus, ModelEntry, RoundRow
 from loop.database.tables import (
     Campaign,
     CandidateRow,
@@ -118,8 +119,13 @@ class View:
         """What the round's model expected of its candidates, by candidate id."""
         found: defaultdict[str, list[Prediction]] = defaultdict(list)
         for row in self._all(PredictionRow, PredictionRow.round == round, order=[PredictionRow.id]):
-            found[row.candidate_id].append(Prediction(row.property, row.mean, row.std))
+            found[row.candidate_id].append(prediction_of(row))
         return {candidate_id: tuple(rows) for candidate_id, rows in found.items()}
+
+    def answered_predictions(self) -> list[AnsweredPrediction]:
+        """Every value that came back beside what was predicted when it was asked for, oldest arrival first."""
+        with self._read() as session:
+            return answered_predictions(session, self._campaign_id)
 
     def selections(self, round: int) -> list[Selection]:
         """What the round picked, best first, with what was expected of it."""

@@ -144,48 +144,6 @@ def progress_figure(view: CampaignView) -> Any:
     return figure
 
 
-def calibration_figure(view: CampaignView, name: str) -> Any:
-    """Predicted before the test against measured, with the predicted standard deviation; None without pairs."""
-    import plotly.graph_objects as go
-
-    pairs = prediction_pairs(view, name)
-    if not pairs:
-        return None
-    figure = go.Figure()
-    measured = [m for _, m, _, _ in pairs]
-    low, high = min(measured + [p for _, _, p, _ in pairs]), max(measured + [p for _, _, p, _ in pairs])
-    figure.add_scatter(
-        x=[low, high], y=[low, high], mode="lines", line={"color": MUTED, "dash": "dot"}, showlegend=False
-    )
-    for index, number in enumerate(sorted({r.round or 0 for r, *_ in pairs})):
-        chosen = [p for p in pairs if (p[0].round or 0) == number]
-        figure.add_scatter(
-            x=[m for _, m, _, _ in chosen],
-            y=[p for _, _, p, _ in chosen],
-            error_y={"type": "data", "array": [s for *_, s in chosen], "thickness": 1, "width": 2},
-            mode="markers",
-            name=f"round {number}",
-            marker={"color": PALETTE[index % len(PALETTE)], "size": 8},
-            text=[r.material.formula for r, *_ in chosen],
-            hovertemplate="%{text}<br>measured %{x:.3f}, predicted %{y:.3f}<extra></extra>",
-        )
-    figure.update_xaxes(title=f"measured {axis_title(name)}")
-    figure.update_yaxes(title="predicted")
-    return layout(figure, 360)
-
-
-def prediction_pairs(view: CampaignView, name: str) -> list[tuple[Record, float, float, float]]:
-    """(record, measured, predicted mean, predicted std) wherever both are there and the value is exact."""
-    pairs = []
-    for candidate_id, expected in view.predictions.items():
-        record = view.archive.get(candidate_id)
-        measured = None if record is None else view.archive.measured(record, name)
-        if record is None or measured is None or measured.bound != "exact":
-            continue
-        pairs += [(record, measured.value, p.mean, p.std) for p in expected if p.property == name]
-    return pairs
-
-
 def failures_figure(view: CampaignView) -> Any:
     """How candidates ended that did not come through: failures, gates, duplicates. None when all did."""
     import plotly.graph_objects as go

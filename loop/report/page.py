@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loop.report import figures
+from loop.report import figures, predictions
 from loop.report.ranking import STRUCTURES, structure_name
 from loop.report.view import CampaignView
 from materials.archive import Record
@@ -31,7 +31,8 @@ def write_report(view: CampaignView, folder: Path) -> Path:
         goals=_goals(view),
         pareto=_html(figures.pareto_figure(view)),
         progress=_html(figures.progress_figure(view)) if view.rounds else "",
-        calibrations=_calibrations(view),
+        predictions=_predictions(view),
+        widenings=predictions.notes(view),
         failures=_html(figures.failures_figure(view)),
         failure_messages=_failure_messages(view),
         origins=_html(figures.origins_figure(view)) if view.rounds else "",
@@ -89,24 +90,11 @@ def _goals(view: CampaignView) -> list[str]:
     return told + limits
 
 
-def _calibrations(view: CampaignView) -> list[dict[str, str]]:
-    blocks = []
-    for name in view.goals:
-        pairs = figures.prediction_pairs(view, name)
-        if not pairs:
-            continue
-        error = sum(abs(measured - mean) for _, measured, mean, _ in pairs) / len(pairs)
-        inside = sum(abs(measured - mean) <= 1.645 * std for _, measured, mean, std in pairs) / len(pairs)
-        unit = property_named(name).unit
-        blocks.append(
-            {
-                "title": name.replace("_", " "),
-                "text": f"{len(pairs)} predictions stored before the test: mean absolute error {error:.3g} {unit}; "
-                f"{inside:.0%} of the measured values lie inside the 90 % interval.",
-                "figure": _html(figures.calibration_figure(view, name)),
-            }
-        )
-    return blocks
+def _predictions(view: CampaignView) -> list[dict[str, Any]]:
+    return [
+        block | {"figure": _html(block["figure"]), "coverage": _html(block["coverage"])}
+        for block in predictions.blocks(view)
+    ]
 
 
 def _failure_messages(view: CampaignView) -> list[tuple[str, str]]:
@@ -159,9 +147,7 @@ def _table_row(view: CampaignView, record: Record) -> dict[str, Any]:
             {
                 "measured": "" if measured is None else f"{limit}{measured.value:.3f}",
                 "fidelity": "" if measured is None else measured.fidelity,
-                "predicted": f"{expected[name].mean:.2f} ± {expected[name].std:.2f}"
-                if name in expected
-                else "",
+                "predicted": predictions.told_prediction(expected[name]) if name in expected else "",
             }
         )
     return {

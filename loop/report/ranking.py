@@ -60,8 +60,13 @@ def _row(view: CampaignView, rank: int, record: Record) -> dict[str, object]:
     expected = {p.property: p for p in view.predictions.get(record.id, ())}
     for name in view.goals:
         unit = property_named(name).unit
-        row[f"predicted {name} ({unit})"] = expected[name].mean if name in expected else None
-        row[f"predicted {name} std ({unit})"] = expected[name].std if name in expected else None
+        found = expected.get(name)
+        low, high = (None, None) if found is None else found.interval()
+        row[f"predicted {name} ({unit})"] = None if found is None else found.mean
+        row[f"predicted {name} std ({unit})"] = None if found is None else found.std
+        row[f"predicted {name} 90 % low ({unit})"] = low
+        row[f"predicted {name} 90 % high ({unit})"] = high
+        row[f"predicted {name} distance"] = None if found is None else found.distance
     is_crystal = isinstance(record.material, Crystal) and record.measurements and not record.known_before
     return row | {
         "generator": record.candidate.origin.generator,

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from loop.database.rows import EvaluationRow, RoundRow
+from loop.database.rows import AnsweredPrediction, EvaluationRow, RoundRow
 from loop.database.view import View
+from loop.track_record import counting
 from materials.archive import Archive, Progress, Record
 from materials.base import Bound, Prediction
 from materials.goals import Constraint, Objective
@@ -19,6 +20,7 @@ class CampaignView:
     """Everything a report says, read in one go.
 
     predictions: candidate id -> what was expected of it in the round that picked it, before the test.
+    answered: those predictions that were tested, each with the value that counts, in the order of arrival.
     """
 
     name: str
@@ -26,6 +28,7 @@ class CampaignView:
     ranked: tuple[Record, ...]
     rounds: tuple[RoundRow, ...]
     predictions: Mapping[str, tuple[Prediction, ...]]
+    answered: tuple[AnsweredPrediction, ...]
     evaluations: tuple[EvaluationRow, ...]
     refusals: Mapping[int, Mapping[tuple[str, str], int]]
     pool_sizes: Mapping[int, Mapping[str, int]]
@@ -106,6 +109,7 @@ def read_view(
         ranked=(*ranked, *(r for r in archive.values() if r.id not in seen)),
         rounds=rounds,
         predictions=predictions,
+        answered=counting(store.answered_predictions(), archive),
         evaluations=tuple(store.evaluations()),
         refusals={row.number: store.refusals(row.number) for row in rounds},
         pool_sizes=pool_sizes,
