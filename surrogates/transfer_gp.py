@@ -198,8 +198,8 @@ class LevelNoise(FixedNoiseGaussianLikelihood):  # type: ignore[misc]
         return found
 
     def _shaped_noise_covar(self, base_shape: torch.Size, *params: Any, **kwargs: Any) -> LinearOperator:
-        X = params[0][0] if isinstance(params[0], list | tuple) else params[0]
-        return DiagLinearOperator(self.noise_covar.noise + self.further(X))
+        inputs = params[0][0] if isinstance(params[0], list | tuple) else params[0]
+        return DiagLinearOperator(self.noise_covar.noise + self.further(inputs))
 
 
 def matern(dimension: int) -> ScaleKernel:
