@@ -76,7 +76,7 @@ def transferred(model: SingleTaskGP) -> str:
         with torch.no_grad():
             marginal = model.likelihood(model.forward(inputs), inputs)
             weights = torch.linalg.solve(marginal.covariance_matrix, targets - marginal.mean)
-            slope = 1 + kernel.biases[1] ** 2 * ((view.level(inputs) == 0) * view.mean(inputs)) @ weights
+            slope = 1 + kernel.biases[0, 1] ** 2 * ((view.level(inputs) == 0) * view.mean(inputs)) @ weights
         told += f", slope {float(slope):.2f} on the prior"
     if view.columns.levels > 1:
         told += f", shares {', '.join(f'{share:.2f}' for share in kernel.shares.tolist())}"

@@ -84,7 +84,7 @@ def fit_property(
     named: str | None,
     seed: int,
 ) -> FittedProperty | None:
-    """The model of one property from its rows and their inputs [n, k], whose last column is filled in here.
+    """The model of one property from its rows and their inputs [n, k], whose last column is set here.
 
     named: the fidelity to predict, else the most trusted. None without two different values at it. A value known only as
     a limit is left out where the model of the exact values agrees with it. Where the model contradicts it, it becomes

@@ -77,8 +77,8 @@ def load(folder: Path, features: FeatureSource, priors: Sequence[Prior] = ()) ->
     surrogate = GaussianProcessSurrogate(description["wanted"], features, priors)
     if list(surrogate.priors) != description["priors"]:
         raise ValueError(
-            f"{folder / DESCRIPTION}: made with priors for {', '.join(description['priors']) or 'nothing'}, but those given "
-            f"know {', '.join(surrogate.priors) or 'nothing'}; give it the priors it was fitted with"
+            f"{folder / DESCRIPTION}: made with priors for {', '.join(description['priors']) or 'nothing'}, "
+            f"but those given know {', '.join(surrogate.priors) or 'nothing'}; give it the priors it was fitted with"
         )
     reduction = _under(tensors, "reduction/")
     if reduction:

@@ -50,10 +50,10 @@ class TrainingRows:
         )
 
     def levels(self, wanted: Property, named: str | None = None) -> tuple[str, ...]:
-        """The fidelities to learn from, the one that counts first, then the others from the most trusted down.
+        """The fidelities to learn from, the one that counts first, then the others, most trusted first.
 
-        What counts is the named one, else the most trusted with two different exact values; of the others those with two
-        exact values. Nothing where the one that counts has no two.
+        What counts is the named one, else the most trusted with two different exact values; of the others those with
+        two exact values. Nothing where the one that counts has no two.
         """
         exact = self.with_bound(Bound.EXACT).measurements
         ladder = {fidelity: rank for rank, fidelity in enumerate(wanted.fidelities)}

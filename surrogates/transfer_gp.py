@@ -4,9 +4,10 @@
     value at level l = h(x) + a_l + b_l (h(x) - average) + r(x) (rho_l g(x) + d_l(x)) + noise
 
 h and r are the prior's mean and standard deviation, columns of the inputs. g is what the campaign learns beyond the
-prior, at the fidelity that counts (level 0, rho_0 = 1, d_0 = 0); any other fidelity sees it through a factor rho_l, with a
-deviation d_l and a noise of its own. a_l and b_l, what the prior is off by and in its slope, are marginalised: fitted to a
-few rows they made the model far too sure of itself. Without a prior h is one number, r is 1, and a, b are left out.
+prior, at the fidelity that counts (level 0, rho_0 = 1, d_0 = 0); any other fidelity sees it through a factor rho_l,
+with a deviation d_l and a noise of its own. What the prior is off by and in its slope, a_l and b_l, is marginalised:
+fitted to a few rows it made the model far too sure of itself. Without a prior h is one number, r is 1, and a and b are
+left out.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class TransferKernel(Kernel):  # type: ignore[misc]
             limit = GreaterThan(SMALLEST_SCALE, transform=None, initial_value=1.0)
             self.truth.register_constraint("raw_outputscale", limit)
             self.truth.register_prior("scale_prior", LogNormalPrior(0.0, 0.4), "outputscale")
-            self.register_parameter("biases", nn.Parameter(torch.full((2,), USUAL_BIAS)))
+            self.register_parameter("biases", nn.Parameter(torch.full((view.columns.levels, 2), USUAL_BIAS)))
             self.register_constraint("biases", GreaterThan(SMALLEST_SCALE, transform=None))
             self.register_prior("biases_prior", LogNormalPrior(math.log(USUAL_BIAS), 1.0), "biases")
 
@@ -173,8 +174,11 @@ class TransferKernel(Kernel):  # type: ignore[misc]
         if view.columns.prior is None:
             return total
         total = both(view.reach(x1), view.reach(x2)) * total
-        off, slope = self.biases.square()
-        return total + same * (off + slope * both(view.mean(x1), view.mean(x2)))
+        # Of each level its own: a prior made for one fidelity is off by little there, by much elsewhere.
+        first, second = self.biases[levels[0]], self.biases[levels[1]]
+        off = both(first[..., 0], second[..., 0])
+        slope = both(first[..., 1] * view.mean(x1), second[..., 1] * view.mean(x2))
+        return total + same * (off + slope)
 
 
 class LevelNoise(FixedNoiseGaussianLikelihood):  # type: ignore[misc]
