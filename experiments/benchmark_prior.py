@@ -88,7 +88,7 @@ class Benchmark:
         """One row per model; nothing where the pool is too small."""
         rng = np.random.default_rng(seed)
         anion = ANIONS[seed % len(ANIONS)]
-        inside = [i for i in np.flatnonzero(self.usable) if self.dear or anion in self._symbols(i)]
+        inside = [i for i in np.flatnonzero(self.usable).tolist() if self.dear or anion in self._symbols(i)]
         pool = rng.permutation([i for i in inside if np.isfinite(self.wanted[i])])
         test, train = pool[: len(pool) // 2][:MOST_TESTED], pool[len(pool) // 2 :][:number]
         if len(train) < number:
@@ -96,7 +96,7 @@ class Benchmark:
         about = {"seed": seed, "pool": "all" if self.dear else anion, "measured": number, "rows": len(test)}
         asked = [self.candidates[i] for i in test]
         for model, predicted in self._models(train, test, inside, asked, seed):
-            yield about | {"model": model} | figures(predicted, self.wanted[test])
+            yield {**about, "model": model, **figures(predicted, self.wanted[test])}
 
     def _models(
         self,

@@ -73,14 +73,27 @@ def transferred(model: SingleTaskGP) -> str:
     view = kernel.view
     if view.columns.prior is not None:
         (inputs,), targets = model.train_inputs, model.train_targets
+        marginal = _marginal(model)
         with torch.no_grad():
-            marginal = model.likelihood(model.forward(inputs), inputs)
             weights = torch.linalg.solve(marginal.covariance_matrix, targets - marginal.mean)
             slope = 1 + kernel.biases[0, 1] ** 2 * ((view.level(inputs) == 0) * view.mean(inputs)) @ weights
         told += f", slope {float(slope):.2f} on the prior"
     if view.columns.levels > 1:
         told += f", shares {', '.join(f'{share:.2f}' for share in kernel.shares.tolist())}"
     return told
+
+
+def log_evidence(model: SingleTaskGP) -> float:
+    """The log probability (nats, standardised values) of an exact model's training values."""
+    with torch.no_grad():
+        return float(_marginal(model).log_prob(model.train_targets))
+
+
+def _marginal(model: SingleTaskGP) -> MultivariateNormal:
+    """What the model says of its training values before it has seen them."""
+    with torch.no_grad():
+        (inputs,) = model.train_inputs
+        return model.likelihood(model.forward(inputs), inputs)
 
 
 def label_gp(inputs: Tensor, labels: Tensor, variance: float) -> SingleTaskGP:

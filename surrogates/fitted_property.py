@@ -14,7 +14,14 @@ from materials.base import Bound
 from materials.properties import Property
 from surrogates.base import FitReport
 from surrogates.columns import Columns
-from surrogates.exact_gp import as_sparse, fit_first_that_holds, noisy_posterior, property_gp, transferred
+from surrogates.exact_gp import (
+    as_sparse,
+    fit_first_that_holds,
+    log_evidence,
+    noisy_posterior,
+    property_gp,
+    transferred,
+)
 from surrogates.training_rows import TrainingRows
 
 HYPERPARAMETER_ROWS = 500
@@ -43,13 +50,22 @@ class PropertyData:
 
     def part(self, chosen: Tensor) -> PropertyData:
         """The chosen rows (indices or a mask)."""
-        rows = {name: getattr(self, name)[chosen] for name in ("inputs", "values", "variances")}
-        return replace(self, **rows)
+        return self._with(self.inputs[chosen], self.values[chosen], self.variances[chosen])
+
+    def without_prior(self) -> PropertyData:
+        """The same rows for a model that reads no prior."""
+        return replace(self, columns=replace(self.columns, prior=None))
 
     def joined(self, other: PropertyData) -> PropertyData:
         """Both sets of rows."""
-        names = ("inputs", "values", "variances")
-        return replace(self, **{n: torch.cat([getattr(self, n), getattr(other, n)]) for n in names})
+        return self._with(
+            torch.cat([self.inputs, other.inputs]),
+            torch.cat([self.values, other.values]),
+            torch.cat([self.variances, other.variances]),
+        )
+
+    def _with(self, inputs: Tensor, values: Tensor, variances: Tensor) -> PropertyData:
+        return replace(self, inputs=inputs, values=values, variances=variances)
 
 
 @dataclass(frozen=True)
@@ -86,9 +102,9 @@ def fit_property(
 ) -> FittedProperty | None:
     """The model of one property from its rows and their inputs [n, k], whose last column is set here.
 
-    named: the fidelity to predict, else the most trusted. None without two different values at it. A value known only as
-    a limit is left out where the model of the exact values agrees with it. Where the model contradicts it, it becomes
-    a value at the limit, as uncertain as the model was there.
+    named: the fidelity to predict, else the most trusted. None without two different values at it. A value known only
+    as a limit is left out where the model of the exact values agrees with it. Where the model contradicts it, it
+    becomes a value at the limit, as uncertain as the model was there.
     """
     notes: list[str] = []
     described = inputs.isfinite().all(dim=1).numpy()
@@ -106,6 +122,9 @@ def fit_property(
     data = _as_data(wanted, rows, inputs, replace(columns, levels=len(levels)))
     bounds = np.array([m.bound for m in rows.measurements])
     exact = data.part(torch.from_numpy(bounds == Bound.EXACT))
+    if exact.columns.prior is not None and _is_better_without_prior(exact, seed):
+        exact = exact.without_prior()
+        notes.append("the prior left out: the values are likelier without it")
     model, how, failed = _fit(exact, seed)
     limits = _contradicting(model, data, bounds)
     if len(limits.values):
@@ -130,6 +149,12 @@ def _as_data(wanted: Property, rows: TrainingRows, inputs: Tensor, columns: Colu
     logged = wanted.transform == "log" and bool((values > -wanted.log_offset).all())
     offset = wanted.log_offset if logged else None
     return PropertyData(wanted.name, inputs, values, torch.from_numpy(rows.variances), columns, offset)
+
+
+def _is_better_without_prior(data: PropertyData, seed: int) -> bool:
+    """Whether the values are likelier, all parameters fitted, under a model that starts from nothing."""
+    rows = data if len(data.values) <= HYPERPARAMETER_ROWS else data.part(_some(data, seed))
+    return log_evidence(_fit(rows.without_prior(), seed)[0]) > log_evidence(_fit(rows, seed)[0])
 
 
 def _fit(data: PropertyData, seed: int) -> tuple[SingleTaskGP, str, tuple[str, ...]]:

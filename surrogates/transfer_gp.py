@@ -44,8 +44,10 @@ class StandardizeByLevel(Standardize):  # type: ignore[misc]
     def forward(
         self, Y: Tensor, Yvar: Tensor | None = None, X: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
+        found: tuple[Tensor, Tensor | None]
         if not self.training or X is None:
-            return super().forward(Y, Yvar)
+            found = super().forward(Y, Yvar)
+            return found
         super().forward(Y[X[:, -1] == 0])
         self.eval()
         found = super().forward(Y, Yvar)
@@ -157,7 +159,8 @@ class TransferKernel(Kernel):  # type: ignore[misc]
 
         def part(kernel: ScaleKernel) -> Tensor:
             found = kernel(view.descriptors(x1), view.descriptors(x2), diag=diag)
-            return found if diag else found.to_dense()
+            dense: Tensor = found if diag else found.to_dense()
+            return dense
 
         total = part(self.truth)
         same = torch.ones_like(total)
