@@ -109,7 +109,7 @@ def _elements(config: CampaignConfig) -> Iterator[Misfit]:
     """Every element of the space is one that the named potentials were trained on."""
     named = {str(potential) for oracle in config.oracles if (potential := getattr(oracle, "potential", None))}
     descriptor = config.surrogate.descriptor_settings()
-    if descriptor.kind == "sevennet":
+    if descriptor.kind != "composition":
         named.add(descriptor.potential)
     for potential in sorted(named):
         if potential.partition(":")[0].lower() in SHIPPED:

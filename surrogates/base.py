@@ -16,6 +16,7 @@ from materials.archive import Archive
 from materials.base import Candidate, Material, Prediction
 from materials.settings import Settings
 from surrogates.descriptors import DescriptorSettings
+from surrogates.prior import Prior
 
 if TYPE_CHECKING:
     from botorch.models.model import Model
@@ -62,7 +63,7 @@ class Surrogate(ABC):
 
     @abstractmethod
     def inputs(self, candidates: Sequence[Candidate]) -> Tensor:
-        """The reduced descriptors [n, k] the models see; usable before `fit` for space-filling designs."""
+        """What the models see of candidates, [n, k]; usable before `fit` for space-filling designs."""
 
     @property
     @abstractmethod
@@ -100,6 +101,11 @@ class SurrogateSettings(Settings):
         """The kinds of material it can learn from."""
         return self.descriptor_settings().material_kinds
 
-    def build(self, properties: Sequence[str], features: FeatureSource) -> Surrogate:
-        """The unfitted surrogate for the named properties."""
+    def build(
+        self, properties: Sequence[str], features: FeatureSource, priors: Sequence[Prior] = ()
+    ) -> Surrogate:
+        """The unfitted surrogate for the named properties.
+
+        priors: what is known before anything is measured; of several that know a property the first counts.
+        """
         raise NotImplementedError

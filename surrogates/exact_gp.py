@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,48 +11,89 @@ from botorch.models.transforms.outcome import ChainedOutcomeTransform, Standardi
 from botorch.models.utils import gpt_posterior_settings
 from botorch.optim.fit import fit_gpytorch_mll_scipy, fit_gpytorch_mll_torch
 from botorch.posteriors import GPyTorchPosterior, Posterior
-from gpytorch.constraints import GreaterThan
 from gpytorch.distributions import MultivariateNormal
-from gpytorch.kernels import MaternKernel, ScaleKernel
-from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
+from gpytorch.kernels import InducingPointKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import LogNormalPrior
 from torch import Tensor
 
+from surrogates.columns import Columns
 from surrogates.log_transform import ShiftedLog
+from surrogates.transfer_gp import (
+    SMALLEST_LENGTHSCALE,
+    InputView,
+    LevelNoise,
+    StandardizeByLevel,
+    TransferKernel,
+    TransferMean,
+    matern,
+)
 
 LBFGS_STEPS = 100
 ADAM_STEPS = 200
-SMALLEST_LENGTHSCALE = 2.5e-2
-SMALLEST_NOISE = 1e-4
-NUMERICAL_NOISE = 2e-6
 SMALLEST_SPREAD = 1e-30
 """Values are scaled to unit spread, down to this: some units make all values tiny."""
 
 
-def exact_gp(inputs: Tensor, values: Tensor, variances: Tensor, log_offset: float | None) -> SingleTaskGP:
-    """An unfitted GP on inputs [n, k] and values [n], its posterior in the values' unit.
+def property_gp(
+    inputs: Tensor, values: Tensor, variances: Tensor, columns: Columns, log_offset: float | None
+) -> SingleTaskGP:
+    """An unfitted GP on inputs [n, k] and values [n], its posterior in the values' unit; see `transfer_gp`.
 
-    Kernel: scaled Matern 5/2 with one lengthscale, under the dimension-scaled prior of Hvarfner, Hellsten,
-    Nardi (ICML 2024). Noise: the reported variances [n] (0 where none is) plus one inferred for all, because
-    a descriptor of the unrelaxed structure never fixes the value. `log_offset`: model log(value + offset).
+    Noise: the reported variances [n] (0 where none is) plus one inferred for each level, because a descriptor of the
+    unrelaxed structure never fixes the value. `log_offset`: model log(value + offset).
     """
     logarithm = {} if log_offset is None else {"log": ShiftedLog(log_offset)}
-    chain = ChainedOutcomeTransform(**logarithm, standardize=Standardize(1, min_stdv=SMALLEST_SPREAD))
-    _, noise = chain(values[:, None], variances[:, None])
-    likelihood = FixedNoiseGaussianLikelihood(
-        noise[:, 0].clamp_min(NUMERICAL_NOISE),
-        learn_additional_noise=True,
-        noise_prior=LogNormalPrior(-4.0, 1.0),
-        noise_constraint=GreaterThan(SMALLEST_NOISE, transform=None, initial_value=math.exp(-4.0)),
-    )
+    standard = StandardizeByLevel(1, min_stdv=SMALLEST_SPREAD)
+    chain = ChainedOutcomeTransform(**logarithm, standardize=standard)
+    targets, noise = chain(values[:, None], variances[:, None], X=inputs)
+    view = InputView(columns, chain, inputs)
     return SingleTaskGP(
         inputs,
         values[:, None],
-        likelihood=likelihood,
-        covar_module=matern(inputs.shape[-1]),
+        likelihood=LevelNoise(view, noise[:, 0]),
+        mean_module=TransferMean(view, inputs, targets[:, 0]),
+        covar_module=TransferKernel(view),
         outcome_transform=chain,
     )
+
+
+def as_sparse(model: SingleTaskGP, points: Tensor) -> SingleTaskGP:
+    """The model with its rows summed up in the values at inducing points [m, k].
+
+    Source: Titsias, AISTATS 2009; at a prediction the variance that the points leave out is added.
+    """
+    model.covar_module = InducingPointKernel(model.covar_module, points.clone(), model.likelihood)
+    model.covar_module.inducing_points.requires_grad_(False)
+    return model
+
+
+def transferred(model: SingleTaskGP) -> str:
+    """What an exact model made of its prior and of its other fidelities, in words; empty where it has neither."""
+    kernel, told = model.covar_module, ""
+    view = kernel.view
+    if view.columns.prior is not None:
+        (inputs,), targets = model.train_inputs, model.train_targets
+        marginal = _marginal(model)
+        with torch.no_grad():
+            weights = torch.linalg.solve(marginal.covariance_matrix, targets - marginal.mean)
+            slope = 1 + kernel.biases[0, 1] ** 2 * ((view.level(inputs) == 0) * view.mean(inputs)) @ weights
+        told += f", slope {float(slope):.2f} on the prior"
+    if view.columns.levels > 1:
+        told += f", shares {', '.join(f'{share:.2f}' for share in kernel.shares.tolist())}"
+    return told
+
+
+def log_evidence(model: SingleTaskGP) -> float:
+    """The log probability (nats, standardised values) of an exact model's training values."""
+    with torch.no_grad():
+        return float(_marginal(model).log_prob(model.train_targets))
+
+
+def _marginal(model: SingleTaskGP) -> MultivariateNormal:
+    """What the model says of its training values before it has seen them."""
+    with torch.no_grad():
+        (inputs,) = model.train_inputs
+        return model.likelihood(model.forward(inputs), inputs)
 
 
 def label_gp(inputs: Tensor, labels: Tensor, variance: float) -> SingleTaskGP:
@@ -61,13 +101,6 @@ def label_gp(inputs: Tensor, labels: Tensor, variance: float) -> SingleTaskGP:
     noise = torch.full_like(labels, variance)[:, None]
     kernel = matern(inputs.shape[-1])
     return SingleTaskGP(inputs, labels[:, None], noise, covar_module=kernel, outcome_transform=Standardize(1))
-
-
-def matern(dimension: int) -> ScaleKernel:
-    """The scaled isotropic Matern 5/2 kernel with a lengthscale prior that grows with the dimension."""
-    prior = LogNormalPrior(math.sqrt(2) + math.log(dimension) / 2, math.sqrt(3))
-    limit = GreaterThan(SMALLEST_LENGTHSCALE, transform=None, initial_value=prior.mode)
-    return ScaleKernel(MaternKernel(nu=2.5, lengthscale_prior=prior, lengthscale_constraint=limit))
 
 
 Way = Callable[[ExactMarginalLogLikelihood], object]
@@ -112,19 +145,21 @@ def noisy_posterior(model: SingleTaskGP, inputs: Tensor) -> Posterior:
     model.eval()
     with gpt_posterior_settings():
         latent = model(inputs)
-    covariance = latent.lazy_covariance_matrix.add_diagonal(model.likelihood.second_noise)
+    covariance = latent.lazy_covariance_matrix.add_diagonal(model.likelihood.further(inputs))
     measured = GPyTorchPosterior(MultivariateNormal(latent.mean, covariance))
     return model.outcome_transform.untransform_posterior(measured)
 
 
 def as_constant(model: SingleTaskGP) -> SingleTaskGP:
-    """The model with a lengthscale so short that it predicts the mean and the spread of its values."""
-    model.covar_module.base_kernel.lengthscale = SMALLEST_LENGTHSCALE
-    model.covar_module.outputscale = 1.0
-    if model.likelihood.second_noise_covar is not None:
-        model.likelihood.second_noise = 1.0
-    model.eval()
-    return model
+    """The model with a lengthscale so short that it predicts its mean and the spread of the values about it."""
+    kernel = (
+        model.covar_module.truth if isinstance(model.covar_module, TransferKernel) else model.covar_module
+    )
+    kernel.base_kernel.lengthscale = SMALLEST_LENGTHSCALE
+    kernel.outputscale = 1.0
+    if isinstance(model.likelihood, LevelNoise):
+        model.likelihood.initialize(inferred=1.0)
+    return model.eval()
 
 
 @contextmanager

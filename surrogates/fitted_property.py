@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,14 +14,23 @@ from torch import Tensor
 from materials.base import Bound
 from materials.properties import Property
 from surrogates.base import FitReport
-from surrogates.exact_gp import exact_gp, fit_first_that_holds, noisy_posterior
+from surrogates.columns import Columns
+from surrogates.exact_gp import (
+    as_sparse,
+    fit_first_that_holds,
+    log_evidence,
+    noisy_posterior,
+    property_gp,
+    transferred,
+)
 from surrogates.surroundings import Surroundings
 from surrogates.training_rows import TrainingRows
 
 HYPERPARAMETER_ROWS = 500
 """Hyperparameters are fitted on at most so many rows; predictions use all of them."""
-
-
+EXACT_ROWS = 2000
+"""Beyond so many rows the model is a sparse one; see docs/surrogates.md for the measurement."""
+INDUCING_ROWS = 500
 CHUNK = 256
 
 
@@ -32,26 +42,32 @@ class PropertyData:
     inputs: Tensor
     values: Tensor
     variances: Tensor
+    columns: Columns
     log_offset: float | None
 
     def unfitted(self) -> SingleTaskGP:
-        """The model before its hyperparameters are set."""
-        return exact_gp(self.inputs, self.values, self.variances, self.log_offset)
+        """The model before its hyperparameters are set; beyond EXACT_ROWS a sparse one."""
+        model = property_gp(self.inputs, self.values, self.variances, self.columns, self.log_offset)
+        return as_sparse(model, self.inputs[:INDUCING_ROWS]) if len(self.values) > EXACT_ROWS else model
 
     def part(self, chosen: Tensor) -> PropertyData:
         """The chosen rows (indices or a mask)."""
-        rows = (self.inputs[chosen], self.values[chosen], self.variances[chosen])
-        return PropertyData(self.property, *rows, self.log_offset)
+        return self._with(self.inputs[chosen], self.values[chosen], self.variances[chosen])
+
+    def without_prior(self) -> PropertyData:
+        """The same rows for a model that reads no prior."""
+        return replace(self, columns=replace(self.columns, prior=None))
 
     def joined(self, other: PropertyData) -> PropertyData:
         """Both sets of rows."""
-        return PropertyData(
-            self.property,
+        return self._with(
             torch.cat([self.inputs, other.inputs]),
             torch.cat([self.values, other.values]),
             torch.cat([self.variances, other.variances]),
-            self.log_offset,
         )
+
+    def _with(self, inputs: Tensor, values: Tensor, variances: Tensor) -> PropertyData:
+        return replace(self, inputs=inputs, values=values, variances=variances)
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,7 @@ class FittedProperty:
     @cached_property
     def surroundings(self) -> Surroundings:
         """Its training rows, to tell how far from them a candidate lies."""
-        return Surroundings.of(self.data.inputs)
+        return Surroundings.of(self.data.inputs[:, : self.data.columns.descriptors])
 
     def moments(self, inputs: Tensor) -> tuple[list[float], list[float]]:
         """Means and standard deviations of what would be measured at inputs [n, k], in the property's unit.
@@ -83,21 +99,39 @@ class FittedProperty:
         return means, stds
 
 
-def fit_property(wanted: Property, rows: TrainingRows, inputs: Tensor, seed: int) -> FittedProperty | None:
-    """The model of one property from its rows and their inputs [n, k]; None without two different values.
+def fit_property(
+    wanted: Property,
+    rows: TrainingRows,
+    inputs: Tensor,
+    columns: Columns,
+    named: str | None,
+    seed: int,
+) -> FittedProperty | None:
+    """The model of one property from its rows and their inputs [n, k], whose last column is set here.
 
-    A value known only as a limit is left out where the model of the exact values agrees with it. Where the
-    model contradicts it, it becomes a value at the limit, as uncertain as the model was there.
+    named: the fidelity to predict, else the most trusted. None without two different values at it. A value known only
+    as a limit is left out where the model of the exact values agrees with it. Where the model contradicts it, it
+    becomes a value at the limit, as uncertain as the model was there.
     """
     notes: list[str] = []
     described = inputs.isfinite().all(dim=1).numpy()
     if not described.all():
         notes.append(f"{np.sum(~described)} rows left out: no descriptor for their material")
-    data = _as_data(wanted, rows.where(described), inputs[torch.from_numpy(described)])
-    bounds = np.array([m.bound for m in rows.where(described).measurements])
-    exact = data.part(torch.from_numpy(bounds == Bound.EXACT))
-    if len(set(exact.values.tolist())) < 2:
+    rows, inputs = rows.where(described), inputs[torch.from_numpy(described)]
+    levels = rows.levels(wanted, named)
+    if not levels:
         return None
+    learned = np.array([m.fidelity in levels for m in rows.measurements])
+    if not learned.all():
+        notes.append(f"{np.sum(~learned)} rows left out: too few at their fidelity")
+    rows, inputs = rows.where(learned), inputs[torch.from_numpy(learned)]
+    inputs[:, -1] = torch.tensor([levels.index(m.fidelity) for m in rows.measurements])
+    data = _as_data(wanted, rows, inputs, replace(columns, levels=len(levels)))
+    bounds = np.array([m.bound for m in rows.measurements])
+    exact = data.part(torch.from_numpy(bounds == Bound.EXACT))
+    if exact.columns.prior is not None and _is_better_without_prior(exact, seed):
+        exact = exact.without_prior()
+        notes.append("the prior left out: the values are likelier without it")
     model, how, failed = _fit(exact, seed)
     limits = _contradicting(model, data, bounds)
     if len(limits.values):
@@ -106,27 +140,54 @@ def fit_property(wanted: Property, rows: TrainingRows, inputs: Tensor, seed: int
     uninformative = len(bounds) - len(exact.values)
     if uninformative:
         notes.append(f"{uninformative} limits left out: the model agrees with them")
-    name = f"exact GP, Matern 5/2, {exact.inputs.shape[1]} inputs, {how}"
+    name = _description(exact, levels, how)
     return FittedProperty(exact, model, FitReport(wanted.name, len(exact.values), name, (*failed, *notes)))
 
 
-def _as_data(wanted: Property, rows: TrainingRows, inputs: Tensor) -> PropertyData:
+def _description(data: PropertyData, levels: Sequence[str], how: str) -> str:
+    kind = "exact" if len(data.values) <= EXACT_ROWS else f"sparse ({INDUCING_ROWS} inducing rows)"
+    prior = ", on a prior" if data.columns.prior is not None else ""
+    cheap = f", {levels[0]} informed by {', '.join(levels[1:])}" if len(levels) > 1 else ""
+    return f"{kind} GP{prior}, Matern 5/2, {data.columns.descriptors} inputs{cheap}, {how}"
+
+
+def _as_data(wanted: Property, rows: TrainingRows, inputs: Tensor, columns: Columns) -> PropertyData:
     values = torch.from_numpy(rows.values)
     logged = wanted.transform == "log" and bool((values > -wanted.log_offset).all())
     offset = wanted.log_offset if logged else None
-    return PropertyData(wanted.name, inputs, values, torch.from_numpy(rows.variances), offset)
+    return PropertyData(wanted.name, inputs, values, torch.from_numpy(rows.variances), columns, offset)
+
+
+def _is_better_without_prior(data: PropertyData, seed: int) -> bool:
+    """Whether the values are likelier, all parameters fitted, under a model that starts from nothing."""
+    rows = data if len(data.values) <= HYPERPARAMETER_ROWS else data.part(_some(data, seed))
+    return log_evidence(_fit(rows.without_prior(), seed)[0]) > log_evidence(_fit(rows, seed)[0])
 
 
 def _fit(data: PropertyData, seed: int) -> tuple[SingleTaskGP, str, tuple[str, ...]]:
+    """A fitted model, how its hyperparameters were fitted with what they became, and what failed before."""
     if len(data.values) <= HYPERPARAMETER_ROWS:
-        return fit_first_that_holds(data.unfitted)
-    chosen = torch.randperm(len(data.values), generator=torch.Generator().manual_seed(seed))
-    small, how, failed = fit_first_that_holds(data.part(chosen[:HYPERPARAMETER_ROWS]).unfitted)
-    model = data.unfitted()
-    model.mean_module.load_state_dict(small.mean_module.state_dict())
-    model.covar_module.load_state_dict(small.covar_module.state_dict())
-    model.likelihood.second_noise = small.likelihood.second_noise.detach()
-    return model.eval(), f"{how} on {HYPERPARAMETER_ROWS} of them", failed
+        model, how, failed = fit_first_that_holds(data.unfitted)
+        return model, how + transferred(model), failed
+    chosen = data.part(_some(data, seed))
+    small, how, failed = fit_first_that_holds(chosen.unfitted)
+    model = property_gp(data.inputs, data.values, data.variances, data.columns, data.log_offset)
+    with torch.no_grad():
+        for name, parameter in small.named_parameters():
+            if parameter.requires_grad:
+                model.get_parameter(name).copy_(parameter)
+    if len(data.values) > EXACT_ROWS:
+        model = as_sparse(model, chosen.inputs[:INDUCING_ROWS])
+    return model.eval(), f"{how} on {HYPERPARAMETER_ROWS} of them{transferred(small)}", failed
+
+
+def _some(data: PropertyData, seed: int) -> Tensor:
+    """HYPERPARAMETER_ROWS indices: at least half of them, where there are as many, at the fidelity that counts."""
+    order = torch.randperm(len(data.values), generator=torch.Generator().manual_seed(seed))
+    counting = data.inputs[order, -1] == 0
+    most = max(HYPERPARAMETER_ROWS // 2, HYPERPARAMETER_ROWS - int((~counting).sum()))
+    first = order[counting][:most]
+    return torch.cat([first, order[~counting][: HYPERPARAMETER_ROWS - len(first)]])
 
 
 def _contradicting(model: SingleTaskGP, data: PropertyData, bounds: np.ndarray) -> PropertyData:
@@ -139,7 +200,4 @@ def _contradicting(model: SingleTaskGP, data: PropertyData, bounds: np.ndarray) 
         posterior = model.posterior(limits.inputs)
     mean, variance = posterior.mean[:, 0], posterior.variance[:, 0]
     broken = torch.where(upper, mean > limits.values, mean < limits.values)
-    widened = PropertyData(
-        data.property, limits.inputs, limits.values, limits.variances + variance, data.log_offset
-    )
-    return widened.part(broken)
+    return replace(limits, variances=limits.variances + variance).part(broken)

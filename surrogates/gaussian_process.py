@@ -1,4 +1,4 @@
-"""The surrogate of kind `gp`: one exact Gaussian process per property on reduced descriptors."""
+"""The surrogate of kind `gp`: one Gaussian process per property on reduced descriptors, started from priors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from materials.archive import Archive
-from materials.base import Candidate, Prediction
+from materials.base import Candidate, Material, Prediction
 from materials.properties import property_named
 from surrogates.base import FeatureSource, FitReport, Floats, Surrogate, SurrogateSettings
+from surrogates.columns import UNKNOWN, Columns
 from surrogates.descriptors import DescriptorSettings
+from surrogates.prior import HeadPrior, Prior
 from surrogates.reduction import Reduction
-from surrogates.training_rows import outcomes_of, rows_of
+from surrogates.training_rows import named_fidelity, outcomes_of, rows_of
 
 if TYPE_CHECKING:
     from botorch.models import ModelListGP
@@ -31,8 +33,13 @@ OUT_OF_REACH = 1e4
 class GaussianProcessSurrogate(Surrogate):
     """See docs/surrogates.md for what is modelled, and for the measurements behind the choices."""
 
-    def __init__(self, properties: Sequence[str], features: FeatureSource) -> None:
+    def __init__(
+        self, properties: Sequence[str], features: FeatureSource, priors: Sequence[Prior] = ()
+    ) -> None:
         self.wanted = tuple(properties)
+        self.priors = {
+            name: prior for prior in reversed(priors) for name in prior.properties if name in self.wanted
+        }
         self._features = features
         self._forget()
 
@@ -61,11 +68,12 @@ class GaussianProcessSurrogate(Surrogate):
         self.reduction = Reduction.fit(features)
         with reproducible(seed):
             for name, found in rows.items():
-                fitted = fit_property(property_named(name), found, self.inputs(found.candidates), seed)
+                inputs, named = self.inputs(found.candidates), named_fidelity(archive, name)
+                fitted = fit_property(property_named(name), found, inputs, self._columns(name), named, seed)
                 if fitted is not None:
                     self.fitted.append(fitted)
             if succeeded:  # prior data alone say nothing about how lines of oracles end
-                self.feasible = Feasibility.fit(*_described(self.inputs(candidates), succeeded))
+                self.feasible = Feasibility.fit(*_described(self._reduced(candidates), succeeded))
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -76,15 +84,41 @@ class GaussianProcessSurrogate(Surrogate):
         return tuple(one.report for one in self.fitted)
 
     def inputs(self, candidates: Sequence[Candidate]) -> Tensor:
-        """[n, k], float64; a row of NaN where the candidate cannot be described.
+        """[n, k], float64; a row of NaN where the candidate cannot be described. See `Columns` for their meaning.
 
         Before `fit` has anything to go by, the reduction is fitted on the first candidates asked about.
         """
         import torch
 
         features = self._describe(candidates)
+        reduced = self._reduce(features)
+        known = reduced.isfinite().all(dim=1)
+        materials = [c.material for c in candidates]
+        columns = [torch.from_numpy(self._ask(name, materials, features)) for name in self.priors]
+        level = torch.zeros(len(candidates), 1, dtype=torch.float64)
+        return torch.cat([reduced, *columns, level], dim=1).where(known[:, None], torch.nan)
+
+    def _ask(self, name: str, materials: Sequence[Material], features: Floats) -> Floats:
+        """A prior's mean and standard deviation, [n, 2]; 0 and UNKNOWN where it has no answer."""
+        if not materials:
+            return np.zeros((0, 2))
+        answer = np.stack(self.priors[name].predict(name, materials, features), axis=1)
+        return np.where(np.isfinite(answer).all(axis=1, keepdims=True), answer, [0.0, UNKNOWN])
+
+    def _columns(self, name: str) -> Columns:
+        assert self.reduction is not None
+        dimension = self.reduction.dimension
+        place = list(self.priors).index(name) if name in self.priors else None
+        return Columns(dimension, None if place is None else dimension + 2 * place)
+
+    def _reduced(self, candidates: Sequence[Candidate]) -> Tensor:
+        return self._reduce(self._describe(candidates))
+
+    def _reduce(self, features: Floats) -> Tensor:
+        import torch
+
         if self.reduction is None and not _any_described(features):
-            return torch.full((len(candidates), 1), torch.nan, dtype=torch.float64)
+            return torch.full((len(features), 1), torch.nan, dtype=torch.float64)
         if self.reduction is None:
             self.reduction = Reduction.fit(features)
         return torch.from_numpy(self.reduction.apply(features))
@@ -103,22 +137,27 @@ class GaussianProcessSurrogate(Surrogate):
     def feasibility(self, candidates: Sequence[Candidate]) -> Floats:
         if self.feasible.model is None:
             return np.full(len(candidates), self.feasible.usual)
-        return self.feasible.probability(self._within_reach(candidates))
+        return self.feasible.probability(self._reduced(candidates).nan_to_num(nan=OUT_OF_REACH))
 
     def predict(self, candidates: Sequence[Candidate]) -> list[tuple[Prediction, ...]]:
         if not self.fitted or not candidates:
             return [() for _ in candidates]
-        described = self.inputs(candidates)
+        described, reduced = self._within_reach(candidates), self._reduced(candidates)
         columns = []
         for one in self.fitted:
             name, factor = one.data.property, self.widening.get(one.data.property, 1.0)
-            means, stds = one.moments(described.nan_to_num(nan=OUT_OF_REACH))
-            rows = zip(means, stds, one.surroundings.distances(described), strict=True)
+            rows = zip(*one.moments(described), one.surroundings.distances(reduced), strict=True)
             columns.append([Prediction(name, m, s * factor, d, factor) for m, s, d in rows])
         return list(zip(*columns, strict=True))
 
     def _within_reach(self, candidates: Sequence[Candidate]) -> Tensor:
-        return self.inputs(candidates).nan_to_num(nan=OUT_OF_REACH)
+        """The inputs, with what cannot be described far from everything and unknown to every prior."""
+        import torch
+
+        inputs = self.inputs(candidates)
+        far = torch.full_like(inputs[:1], OUT_OF_REACH)
+        far[:, -1 - 2 * len(self.priors) :] = torch.tensor([0.0, UNKNOWN] * len(self.priors) + [0.0])
+        return inputs.where(inputs.isfinite(), far)
 
     def _describe(self, candidates: Sequence[Candidate]) -> Floats:
         return np.asarray(self._features([c.material for c in candidates]), dtype=float)
@@ -142,8 +181,10 @@ class GaussianProcessSettings(SurrogateSettings):
     """Gaussian processes on the descriptors of a potential, or on statistics of the chemical formula."""
 
     kind: Literal["gp"] = "gp"
-    descriptor: Literal["sevennet", "composition", "union"] = "sevennet"
+    descriptor: Literal["sevennet", "composition", "union"] = "union"
     """Learn from features of a SevenNet potential, from the formula alone, or from both."""
+    prior: Literal["heads", "none"] = "heads"
+    """Start from the pretrained heads where one knows the property, or from nothing."""
     potential: str = Field(default="7net-0", min_length=1)
     """The potential that gives the features: a shipped name or a checkpoint file."""
     sha256: str | None = None
@@ -161,5 +202,8 @@ class GaussianProcessSettings(SurrogateSettings):
     def descriptor_settings(self) -> DescriptorSettings:
         return DescriptorSettings(kind=self.descriptor, potential=self.potential, sha256=self.sha256)
 
-    def build(self, properties: Sequence[str], features: FeatureSource) -> GaussianProcessSurrogate:
-        return GaussianProcessSurrogate(properties, features)
+    def build(
+        self, properties: Sequence[str], features: FeatureSource, priors: Sequence[Prior] = ()
+    ) -> GaussianProcessSurrogate:
+        heads = [HeadPrior(self.descriptor_settings())] if self.prior == "heads" else []
+        return GaussianProcessSurrogate(properties, features, [*priors, *heads])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surrogates.base import FeatureSource, FitReport
+from surrogates.columns import Columns
 from surrogates.exact_gp import reproducible
 from surrogates.feasibility import Feasibility
 from surrogates.fitted_property import FittedProperty, PropertyData
+from surrogates.prior import Prior
 from surrogates.reduction import Reduction
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "surrogate.safetensors"
 DESCRIPTION = "surrogate.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def save(surrogate: GaussianProcessSurrogate, folder: Path) -> Mapping[str, Path]:
@@ -45,8 +47,14 @@ def save(surrogate: GaussianProcessSurrogate, folder: Path) -> Mapping[str, Path
     description = {
         "format": FORMAT,
         "wanted": surrogate.wanted,
+        "priors": list(surrogate.priors),
         "properties": [
-            {"log_offset": f.data.log_offset, "report": asdict(f.report)} for f in surrogate.fitted
+            {
+                "log_offset": f.data.log_offset,
+                "columns": asdict(f.data.columns),
+                "report": asdict(f.report),
+            }
+            for f in surrogate.fitted
         ],
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,8 +64,8 @@ def save(surrogate: GaussianProcessSurrogate, folder: Path) -> Mapping[str, Path
     return {"surrogate": weights, "surrogate_description": text}
 
 
-def load(folder: Path, features: FeatureSource) -> GaussianProcessSurrogate:
-    """The surrogate that `save` wrote; `features` must give the same descriptors as then."""
+def load(folder: Path, features: FeatureSource, priors: Sequence[Prior] = ()) -> GaussianProcessSurrogate:
+    """The surrogate that `save` wrote; `features` and `priors` must give the same answers as then."""
     from surrogates.gaussian_process import GaussianProcessSurrogate
 
     description = json.loads((folder / DESCRIPTION).read_text())
@@ -66,7 +74,12 @@ def load(folder: Path, features: FeatureSource) -> GaussianProcessSurrogate:
             f"{folder / DESCRIPTION}: format {description['format']} is not {FORMAT}; fit it again"
         )
     tensors = load_file(folder / WEIGHTS)
-    surrogate = GaussianProcessSurrogate(description["wanted"], features)
+    surrogate = GaussianProcessSurrogate(description["wanted"], features, priors)
+    if list(surrogate.priors) != description["priors"]:
+        raise ValueError(
+            f"{folder / DESCRIPTION}: made with priors for {', '.join(description['priors']) or 'nothing'}, "
+            f"but those given know {', '.join(surrogate.priors) or 'nothing'}; give it the priors it was fitted with"
+        )
     reduction = _under(tensors, "reduction/")
     if reduction:
         surrogate.reduction = Reduction.from_arrays({name: t.numpy() for name, t in reduction.items()})
@@ -80,7 +93,9 @@ def load(folder: Path, features: FeatureSource) -> GaussianProcessSurrogate:
 def _fitted(tensors: Mapping[str, Tensor], entry: Mapping[str, Any]) -> FittedProperty:
     written = entry["report"]
     report = FitReport(**{**written, "fallbacks": tuple(written["fallbacks"])})
-    data = PropertyData(report.property, **_under(tensors, "rows/"), log_offset=entry["log_offset"])
+    columns = Columns(**entry["columns"])
+    rows = _under(tensors, "rows/")
+    data = PropertyData(report.property, **rows, columns=columns, log_offset=entry["log_offset"])
     model = data.unfitted()
     model.load_state_dict(_under(tensors, "state/"))
     return FittedProperty(data, model.eval(), report)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from materials.archive import Archive, Progress, Record
 from materials.base import Bound, Candidate, Measurement
 from materials.evaluation import FailureKind
+from materials.properties import Property
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,6 +49,22 @@ class TrainingRows:
             [0.0 if m.fidelity in SYSTEMATIC else (m.std or 0.0) ** 2 for m in self.measurements], dtype=float
         )
 
+    def levels(self, wanted: Property, named: str | None = None) -> tuple[str, ...]:
+        """The fidelities to learn from, the one that counts first, then the others, most trusted first.
+
+        What counts is the named one, else the most trusted with two different exact values; of the others those with
+        two exact values. Nothing where the one that counts has no two.
+        """
+        exact = self.with_bound(Bound.EXACT).measurements
+        ladder = {fidelity: rank for rank, fidelity in enumerate(wanted.fidelities)}
+        found = sorted({m.fidelity for m in exact}, key=lambda f: (-ladder.get(f, -1), f))
+        telling = [f for f in found if len({m.value for m in exact if m.fidelity == f}) > 1]
+        counting = named or next(iter(telling), None)
+        if counting not in telling:
+            return ()
+        others = [f for f in found if f != counting and sum(m.fidelity == f for m in exact) > 1]
+        return (counting, *others)
+
     def where(self, chosen: Sequence[bool] | npt.NDArray[np.bool_]) -> TrainingRows:
         """The chosen rows."""
         kept = [i for i, keep in enumerate(chosen) if keep]
@@ -61,10 +78,18 @@ class TrainingRows:
 
 
 def rows_of(archive: Archive, name: str) -> TrainingRows:
-    """The measurement of the property `name` that counts of every record that has one."""
-    pairs = [(record.candidate, archive.measured(record, name)) for record in archive.values()]
-    found = [(c, m) for c, m in pairs if m is not None]
+    """The latest measurement of the property `name` at each fidelity of every record that has one."""
+    found = [
+        (record.candidate, measurement)
+        for record in archive.values()
+        for measurement in {m.fidelity: m for m in record.measurements if m.property == name}.values()
+    ]
     return TrainingRows(tuple(c for c, _ in found), tuple(m for _, m in found))
+
+
+def named_fidelity(archive: Archive, name: str) -> str | None:
+    """The fidelity of the property `name` that an objective names, or None."""
+    return next((o.fidelity for o in archive.objectives if o.property == name), None)
 
 
 def outcomes_of(archive: Archive) -> tuple[list[Candidate], list[bool]]:

@@ -56,7 +56,7 @@ class Plane:
 
     def surrogate(self, archive: Archive) -> GaussianProcessSurrogate:
         names = [o.property for o in archive.objectives] + [c.property for c in archive.constraints]
-        settings = GaussianProcessSettings(descriptor="composition")
+        settings = GaussianProcessSettings(descriptor="composition", prior="none")
         surrogate = settings.build(list(dict.fromkeys(names)), self.features)
         surrogate.fit(archive, seed=0)
         return surrogate

@@ -24,7 +24,7 @@ TRAIN = range(0, 25, 2)
 
 
 def fitted(points, archive, *names):
-    surrogate = GaussianProcessSettings(descriptor="composition").build(names, points.source())
+    surrogate = GaussianProcessSettings(descriptor="composition", prior="none").build(names, points.source())
     surrogate.fit(archive, seed=0)
     return surrogate
 
@@ -320,7 +320,7 @@ def test_settings_refuse_a_potential_beside_the_composition_descriptor():
     with pytest.raises(ValueError, match="uses no potential"):
         GaussianProcessSettings(descriptor="composition", potential="7net-mf-0")
     assert GaussianProcessSettings().material_kinds == ("crystal",)
-    assert "composition" in GaussianProcessSettings(descriptor="composition").material_kinds
+    assert "composition" in GaussianProcessSettings(descriptor="composition", prior="none").material_kinds
 
 
 def test_an_archive_of_which_nothing_can_be_described_gives_no_model():

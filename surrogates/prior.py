@@ -1,0 +1,57 @@
+"""What is known of a property before a campaign measures it: the mean a Gaussian process starts from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from materials.base import Composition, Material
+from surrogates.descriptors import DescriptorSettings
+from surrogates.heads.shipped import DESCRIPTORS, PROPERTIES, shipped_descriptor, shipped_head
+
+Floats = npt.NDArray[np.float64]
+
+FARTHEST = 3.0
+"""Beyond this distance from its training data a head extrapolates, and its answer is worth no more than the mean."""
+
+
+class Prior(ABC):
+    """Predictions that cost next to nothing beside the descriptors; they may be biased, the campaign corrects them."""
+
+    @property
+    @abstractmethod
+    def properties(self) -> tuple[str, ...]:
+        """The properties it knows."""
+
+    @abstractmethod
+    def predict(self, name: str, materials: Sequence[Material], descriptors: Floats) -> tuple[Floats, Floats]:
+        """Mean [n] and standard deviation [n] of a property in its unit, NaN where it has no answer.
+
+        descriptors: [n, d], those of the surrogate; NaN where a material cannot be described. The same material must
+        always get the same answer while a campaign's model is in use.
+        """
+
+
+class HeadPrior(Prior):
+    """The heads that ship: on the structure where the surrogate's descriptor is theirs, else on the formula alone."""
+
+    def __init__(self, descriptor: DescriptorSettings) -> None:
+        self._on_structure = descriptor.version == DESCRIPTORS["structure"].version
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        return PROPERTIES
+
+    def predict(self, name: str, materials: Sequence[Material], descriptors: Floats) -> tuple[Floats, Floats]:
+        if self._on_structure:
+            answer = shipped_head(name, "structure").predict(materials, descriptors)
+        else:
+            formulas = [Composition(material.formula) for material in materials]
+            described = shipped_descriptor("composition").describe(formulas).astype(float)
+            answer = shipped_head(name, "composition").predict(formulas, described)
+        with np.errstate(invalid="ignore"):
+            known = answer.distance <= FARTHEST
+        return np.where(known, answer.value, np.nan), np.where(known, answer.std, np.nan)
