@@ -73,7 +73,7 @@ def shipped_head(name: str, basis: Basis, level: Level = "PBE") -> Head:
     head = heads[name].load(path)
     _same_descriptor(path, head.descriptor, DESCRIPTORS[basis].version)
     if isinstance(head, BandGapHead) and level == "HSE":
-        return HseGapHead(head, hse_correction())
+        return HseGapHead(head, hse_correction(), basis)
     return head
 
 
