@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.train_heads import Part, labelled, split
-from experiments.training_tables import left_out, read_labelled
+from experiments.train_heads import Part, kept, labelled, split
+from experiments.training_tables import left_out, named_errors
 from materials.base import Composition
 from surrogates.heads.band_gap import METAL, BandGapHead
 from surrogates.heads.base import HeadPrediction
@@ -39,7 +39,8 @@ def main(
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
 ) -> None:
     """Trains the correction, writes its weights and prints its errors."""
-    hse, pbe = both_levels(table, labels, left_out(leave_out), features)
+    with named_errors():
+        hse, pbe = both_levels(table, labels, left_out(leave_out), features)
     typer.echo(", ".join(f"{name}: {len(part.values)} rows" for name, part in hse.items()))
     rows = {
         name: Part(part.crystals, correction_rows(pbe[name].values, part.descriptors), part.values)
@@ -94,8 +95,8 @@ def both_levels(
     table: Path, labels: Path, hidden: frozenset[str], features: Path
 ) -> tuple[dict[str, Part], dict[str, Part]]:
     """The parts of `split` with HSE gaps, and the same materials with PBE gaps."""
-    found = [row for row in read_labelled(table) if row.formula not in hidden]
-    gaps = np.stack([labelled(found, "gap_hse", labels), labelled(found, "band_gap", None)])
+    found = kept(table, hidden, "")
+    gaps = np.stack([labelled(found, "gap_hse", labels, 0.0), labelled(found, "band_gap", None, 0.0)])
     both = np.flatnonzero(np.isfinite(gaps).all(axis=0))
     rows = [found[i] for i in both]
     settings = DESCRIPTORS["structure"]

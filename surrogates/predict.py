@@ -4,8 +4,8 @@
 
 FILE: a folder of CIF files, a .cif, an .extxyz, or a .csv with a column `cif` or `formula`. One row per input row: the
 predicted median, its standard deviation, the 90 % interval and the distance to the training data. An ordered crystal is
-judged by its structure; a formula, and a crystal with partial occupancies, by its composition, as `basis` says. Gaps are
-those of PBE, and beside them those of HSE, which lie nearer to experiment.
+judged by its structure; a formula, and a crystal with partial occupancies, by its composition, as `basis` says. Gaps
+are those of PBE, and beside them those of HSE, which lie nearer to experiment.
 """
 
 from __future__ import annotations

@@ -100,9 +100,5 @@ class Forest:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Forest:
         """The inverse of `arrays`."""
-        number = arrays["number"].astype(np.float64)
-        return cls(
-            *(arrays[k].astype(np.int64) for k in ("roots", "column")),
-            number,
-            arrays["right"].astype(np.int64),
-        )
+        roots, column, right = (arrays[k].astype(np.int64) for k in ("roots", "column", "right"))
+        return cls(roots, column, arrays["number"].astype(np.float64), right)

@@ -71,8 +71,10 @@ class HseCorrection:
     """From a PBE gap known exactly to the HSE gap, in eV; its rows are that gap and the composition statistics.
 
     What HSE adds is a sum of trees, its error another; where PBE has no gap a third tells how likely HSE has none
-    either, and the first what it opens if it does. widenings: what gives 90 % intervals their coverage on formulas held
-    out from training, of calculated PBE gaps and of those that the head of a basis predicts. HSE: Heyd, Scuseria, Ernzerhof, J. Chem. Phys. 118, 8207 (2003).
+    either, and the first what it opens if it does. HSE: Heyd, Scuseria, Ernzerhof, J. Chem. Phys. 118, 8207 (2003).
+
+    widenings: what gives 90 % intervals their coverage on formulas held out from training, for calculated PBE gaps and
+    for those that the head of a basis predicts.
     """
 
     version: ClassVar[str] = f"PBE gap and composition/{STATISTICS_VERSION}"
@@ -151,11 +153,10 @@ class HseCorrection:
     def load(cls, path: Path) -> Self:
         """The inverse of `save`. Raises HeadError for a file that does not hold this correction."""
         about, arrays = read_weights(path, FORMAT, "band_gap")
-        models = [_boosted(part_of(arrays, name)) for name in ("added", "error", "opens")]
+        added, error, opens = (_boosted(part_of(arrays, name)) for name in ("added", "error", "opens"))
         near = {k: np.asarray(v, float) for k, v in part_of(arrays, "neighbourhood").items()}
-        return cls(
-            *models, Neighbourhood.from_arrays(near), about["descriptor"], json.loads(about["widenings"])
-        )
+        neighbourhood = Neighbourhood.from_arrays(near)
+        return cls(added, error, opens, neighbourhood, about["descriptor"], json.loads(about["widenings"]))
 
 
 def _boosted(arrays: Arrays) -> Boosted:
