@@ -20,7 +20,7 @@ from surrogates.heads.shipped import DESCRIPTORS, HSE_CORRECTION, WEIGHTS, Basis
 
 
 def toy(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """A third are PBE metals, of which HSE opens those with a large first column; elsewhere it adds 1 eV and a fifth."""
+    """A third are PBE metals; HSE opens those with a large first column, and elsewhere adds 1 eV and a fifth."""
     rng = np.random.default_rng(seed)
     columns = rng.normal(size=(n, 4))
     pbe = np.where(rng.random(n) < 1 / 3, 0.0, rng.uniform(0.1, 5.0, n))
