@@ -60,7 +60,7 @@ CELL = (
 NUMBER_OF_COLUMNS = LAST_ELEMENT + len(CHEMISTRY)
 """On the formula alone; a cell adds CELL."""
 SYMMETRY_PRECISIONS = (0.1, 0.01, 0.001)
-"""Angstrom, tried in turn: relaxed candidates are not exactly symmetric, and partly occupied sites lie close together."""
+"""Angstrom, tried in turn: relaxed candidates are not exactly symmetric, and partly filled sites lie close together."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -14,7 +14,10 @@ STRUCTURES = "structures"
 
 
 def write_ranking(view: CampaignView, folder: Path) -> Path:
-    """Writes `folder`/ranking.csv: measured values and earlier predictions in columns apart, units in the header."""
+    """Writes `folder`/ranking.csv: what the oracles said, each value with its fidelity, and earlier predictions in columns apart.
+
+    Units are in the header.
+    """
     import pandas as pd
 
     path = folder / "ranking.csv"
@@ -53,10 +56,10 @@ def _row(view: CampaignView, rank: int, record: Record) -> dict[str, object]:
     for name in names:
         unit = property_named(name).unit
         measured = view.archive.measured(record, name)
-        row[f"measured {name} ({unit})"] = None if measured is None else measured.value
-        row[f"measured {name} std ({unit})"] = None if measured is None else measured.std
-        row[f"measured {name} bound"] = None if measured is None else str(measured.bound)
-        row[f"measured {name} fidelity"] = None if measured is None else measured.fidelity
+        row[f"{name} ({unit})"] = None if measured is None else measured.value
+        row[f"{name} std ({unit})"] = None if measured is None else measured.std
+        row[f"{name} bound"] = None if measured is None else str(measured.bound)
+        row[f"{name} fidelity"] = None if measured is None else measured.fidelity
     expected = {p.property: p for p in view.predictions.get(record.id, ())}
     for name in view.goals:
         unit = property_named(name).unit

@@ -40,7 +40,7 @@ def test_what_remains_in_the_run_folder(finished: tuple[Path, str]) -> None:
     folder, output = finished
     ranking = rows(folder / "ranking.csv")
     assert len(ranking) == 6 + 3 * 5
-    assert "measured band_gap (eV)" in ranking[0]
+    assert "band_gap (eV)" in ranking[0]
     assert "predicted formation_energy std (eV/atom)" in ranking[0]
     assert {row["generator"] for row in ranking} == {"data", "files"}
     page = (folder / "report.html").read_text()
