@@ -14,9 +14,9 @@ STRUCTURES = "structures"
 
 
 def write_ranking(view: CampaignView, folder: Path) -> Path:
-    """Writes `folder`/ranking.csv: what the oracles said, each value with its fidelity, and earlier predictions in columns apart.
+    """Writes `folder`/ranking.csv, with units in the header.
 
-    Units are in the header.
+    What the oracles said stands with its fidelity; what was predicted before stands in columns apart.
     """
     import pandas as pd
 

@@ -1,0 +1,172 @@
+"""The energy model against what it replaces, on candidates of formulas it has not seen.
+
+    python -m experiments.benchmark_energy_model --pairs experiments/energy_pairs.csv.xz
+
+Five folds by formula. Baselines on the same candidates: the single point, a line through it, five LBFGS steps, and the
+energy the model's first look ends at. Cost is counted in evaluations of the potential with forces.
+"""
+
+from __future__ import annotations
+
+import csv
+import lzma
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from experiments.training_tables import tenth
+from materials.hull import ReferenceHull
+from materials.reference_table import structure_from_text
+from surrogates.early_look import STEPS, look_row
+from surrogates.energy_model import EnergyModel, RelaxedEnergies
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+FOLDS = 5
+NEAR = 0.5  # eV/atom; candidates whose single point lies within are compared
+WORTH_RELAXING = 0.1  # eV/atom above the hull
+RECALL = 0.95
+MANY = 15  # candidates of one formula, to rank them
+REFITTED = 500
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Relaxed candidates: looks [n, COLUMNS], relaxed energies and those WORTH_RELAXING [n], steps, and labels."""
+
+    looks: Floats
+    relaxed: Floats
+    threshold: Floats
+    steps: Floats
+    formulas: list[str]
+    generators: list[str]
+
+
+def read_pairs(path: Path) -> Pairs:
+    """The converged rows of a table of `experiments.energy_pairs`."""
+    with lzma.open(path, "rt", newline="", encoding="utf-8") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["converged"] == "1"]
+    structures = [structure_from_text(row["cell"], row["sites"]) for row in rows]
+    energies = [[float(e) for e in row["energies"].split()] for row in rows]
+    looks = [look_row(e, len(s)) for e, s in zip(energies, structures, strict=True)]
+    hull = ReferenceHull.shipped()
+    # An uncorrected energy lies so far above the hull: itself, its correction, and the hull's depth.
+    above = [
+        hull.correction_per_atom(s) + hull.energy_above_hull(s.composition, 0.0).value for s in structures
+    ]
+    return Pairs(
+        np.array(looks),
+        np.array([float(row["relaxed"]) for row in rows]),
+        WORTH_RELAXING - np.array(above),
+        np.array([float(row["steps"]) for row in rows]),
+        [row["formula"] for row in rows],
+        [row["generator"] for row in rows],
+    )
+
+
+def predicted(pairs: Pairs, seed: int) -> RelaxedEnergies:
+    """Every candidate foretold by a model that was fitted and calibrated on other formulas."""
+    fold = np.array([tenth(formula) % FOLDS for formula in pairs.formulas])
+    center, spread = np.full((2, len(fold)), np.nan)
+    for number in range(FOLDS):
+        test, held = fold == number, fold == (number + 1) % FOLDS
+        train = ~test & ~held
+        model = EnergyModel.fit(pairs.looks[train], pairs.relaxed[train], seed)
+        found = model.calibrated(pairs.looks[held], pairs.relaxed[held]).predict(pairs.looks[test])
+        center[test], spread[test] = found.center, found.spread
+    return RelaxedEnergies(pairs.looks[:, STEPS], center, spread)
+
+
+def through_a_line(pairs: Pairs, near: Mask) -> Floats:
+    """The single point corrected by a line, fitted to near candidates of other formulas."""
+    fold = np.array([tenth(formula) % FOLDS for formula in pairs.formulas])
+    start, answer = pairs.looks[:, 0], np.full(len(fold), np.nan)
+    for number in range(FOLDS):
+        train, test = near & (fold != number), fold == number
+        answer[test] = np.polyval(np.polyfit(start[train], pairs.relaxed[train], 1), start[test])
+    return answer
+
+
+def rank_correlation(pairs: Pairs, answer: Floats) -> tuple[float, int]:
+    """Median Spearman correlation within formulas of MANY candidates, and how many such formulas there are."""
+    from scipy.stats import spearmanr
+
+    names = np.array(pairs.formulas)
+    found = [
+        float(spearmanr(answer[names == name], pairs.relaxed[names == name])[0])
+        for name in sorted(set(pairs.formulas))
+        if np.sum(names == name) >= MANY
+    ]
+    return float(np.median(found)), len(found)
+
+
+def savings(pairs: Pairs, chance: Floats) -> str:
+    """What a screen keeps and saves when it loses 1 - RECALL of what is worth relaxing."""
+    known = np.isfinite(pairs.threshold) & np.isfinite(chance)
+    worth = known & (pairs.relaxed <= pairs.threshold)
+    limit = np.quantile(chance[worth], 1 - RECALL)
+    kept = known & (chance >= limit)
+    full = pairs.steps + 1
+    look = np.minimum(pairs.steps, STEPS) + 1
+    without, anew = full[known].sum(), look[known].sum() + full[kept].sum()
+    taken_up = look[known & ~kept].sum() + full[kept].sum()
+    return (
+        f"{known.sum()} candidates, {worth.sum()} worth relaxing; {kept.sum()} kept at {RECALL:.0%} recall "
+        f"(from {limit:.3f}): relaxations saved {1 - kept.sum() / known.sum():.1%}; evaluations saved, net of the looks, "
+        f"{1 - anew / without:.1%}, or {1 - taken_up / without:.1%} where relaxations go on from their looks"
+    )
+
+
+def seconds_to_refit(pairs: Pairs, seed: int) -> float:
+    """A refit on REFITTED relaxations, and predictions with it."""
+    model = EnergyModel.fit(pairs.looks[REFITTED:], pairs.relaxed[REFITTED:], seed)
+    began = time.perf_counter()
+    model.refitted(pairs.looks[:REFITTED], pairs.relaxed[:REFITTED]).predict(pairs.looks[:REFITTED])
+    return time.perf_counter() - began
+
+
+def main(
+    pairs: Annotated[Path, typer.Option(help="Table of experiments.energy_pairs.")] = Path(
+        "experiments/energy_pairs.csv.xz"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the rows that hyperparameters are fitted on.")] = 0,
+) -> None:
+    """Prints errors, rank correlations, coverage and savings."""
+    found = read_pairs(pairs)
+    near = found.looks[:, 0] - found.relaxed < NEAR
+    model = predicted(found, seed)
+    answers: Mapping[str, Floats] = {
+        "single point": found.looks[:, 0],
+        "line through the single point": through_a_line(found, near),
+        "five LBFGS steps": found.looks[:, 5],
+        f"{STEPS} LBFGS steps": found.looks[:, STEPS],
+        "energy model": model.median,
+    }
+    kinds = sorted(set(found.generators))
+    typer.echo(
+        f"{len(near)} converged candidates, {near.sum()} near; MAE (eV/atom) of these, by generator: {kinds}"
+    )
+    for name, answer in answers.items():
+        error = np.abs(answer - found.relaxed)
+        parts = [error[near & (np.array(found.generators) == kind)].mean() for kind in kinds]
+        ranked, formulas = rank_correlation(found, answer)
+        told = " ".join(f"{part:.4f}" for part in parts)
+        typer.echo(
+            f"{name:30} {error[near].mean():.4f} ({told}); Spearman {ranked:.3f} in {formulas} formulas"
+        )
+    inside = (model.quantile(0.05) <= found.relaxed) & (found.relaxed <= model.quantile(0.95))
+    typer.echo(f"90 % intervals hold {inside.mean():.1%}, {inside[near].mean():.1%} of the near")
+    typer.echo(f"model: {savings(found, model.chance_below(found.threshold))}")
+    typer.echo(f"single point: {savings(found, found.threshold - found.looks[:, 0])}")
+    typer.echo(f"five steps: {savings(found, found.threshold - found.looks[:, 5])}")
+    typer.echo(f"refit with {REFITTED} relaxations: {seconds_to_refit(found, seed):.1f} s")
+
+
+if __name__ == "__main__":
+    typer.run(main)
