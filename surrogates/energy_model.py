@@ -119,11 +119,7 @@ class EnergyModel:
         about = {"format": FORMAT, "property": PROPERTY}
         arrays = {"rows": self.rows, "left": self.left, "spread": np.array([self.spread])}
         arrays |= {f"hyperparameters.{name}": array for name, array in self.hyperparameters.items()}
-        save_file(
-            {k: np.ascontiguousarray(v) for k, v in arrays.items()},
-            path,
-            metadata={"format": FORMAT, "property": PROPERTY},
-        )
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, about)
 
     @classmethod
     def load(cls, path: Path) -> EnergyModel:
