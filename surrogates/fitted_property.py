@@ -28,9 +28,9 @@ from surrogates.training_rows import TrainingRows
 
 HYPERPARAMETER_ROWS = 500
 """Hyperparameters are fitted on at most so many rows; predictions use all of them."""
-EXACT_ROWS = 2000
+EXACT_ROWS = 4000
 """Beyond so many rows the model is a sparse one; see docs/surrogates.md for the measurement."""
-INDUCING_ROWS = 500
+INDUCING_ROWS = 1000
 CHUNK = 256
 
 
@@ -160,7 +160,9 @@ def _as_data(wanted: Property, rows: TrainingRows, inputs: Tensor, columns: Colu
 
 def _is_better_without_prior(data: PropertyData, seed: int) -> bool:
     """Whether the values are likelier, all parameters fitted, under a model that starts from nothing."""
-    rows = data if len(data.values) <= HYPERPARAMETER_ROWS else data.part(_some(data, seed))
+    rows = (
+        data if len(data.values) <= HYPERPARAMETER_ROWS else data.part(_some(data, HYPERPARAMETER_ROWS, seed))
+    )
     return log_evidence(_fit(rows.without_prior(), seed)[0]) > log_evidence(_fit(rows, seed)[0])
 
 
@@ -169,7 +171,7 @@ def _fit(data: PropertyData, seed: int) -> tuple[SingleTaskGP, str, tuple[str, .
     if len(data.values) <= HYPERPARAMETER_ROWS:
         model, how, failed = fit_first_that_holds(data.unfitted)
         return model, how + transferred(model), failed
-    chosen = data.part(_some(data, seed))
+    chosen = data.part(_some(data, HYPERPARAMETER_ROWS, seed))
     small, how, failed = fit_first_that_holds(chosen.unfitted)
     model = property_gp(data.inputs, data.values, data.variances, data.columns, data.log_offset)
     with torch.no_grad():
@@ -177,17 +179,16 @@ def _fit(data: PropertyData, seed: int) -> tuple[SingleTaskGP, str, tuple[str, .
             if parameter.requires_grad:
                 model.get_parameter(name).copy_(parameter)
     if len(data.values) > EXACT_ROWS:
-        model = as_sparse(model, chosen.inputs[:INDUCING_ROWS])
+        model = as_sparse(model, data.inputs[_some(data, INDUCING_ROWS, seed)])
     return model.eval(), f"{how} on {HYPERPARAMETER_ROWS} of them{transferred(small)}", failed
 
 
-def _some(data: PropertyData, seed: int) -> Tensor:
-    """HYPERPARAMETER_ROWS indices: at least half of them, where there are as many, at the fidelity that counts."""
+def _some(data: PropertyData, number: int, seed: int) -> Tensor:
+    """So many indices: at least half of them, where there are as many, at the fidelity that counts."""
     order = torch.randperm(len(data.values), generator=torch.Generator().manual_seed(seed))
     counting = data.inputs[order, -1] == 0
-    most = max(HYPERPARAMETER_ROWS // 2, HYPERPARAMETER_ROWS - int((~counting).sum()))
-    first = order[counting][:most]
-    return torch.cat([first, order[~counting][: HYPERPARAMETER_ROWS - len(first)]])
+    first = order[counting][: max(number // 2, number - int((~counting).sum()))]
+    return torch.cat([first, order[~counting][: number - len(first)]])
 
 
 def _contradicting(model: SingleTaskGP, data: PropertyData, bounds: np.ndarray) -> PropertyData:

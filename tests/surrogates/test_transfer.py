@@ -108,7 +108,7 @@ def test_the_report_tells_of_prior_and_fidelities():
     assert "HSE informed by PBE" in report.model
 
 
-@pytest.mark.parametrize("exact", [2000, 40])
+@pytest.mark.parametrize("exact", [4000, 40])
 def test_saved_sampled_and_acquired_exact_or_sparse(monkeypatch, tmp_path, exact):
     monkeypatch.setattr(fitted_property, "HYPERPARAMETER_ROWS", 30)
     monkeypatch.setattr(fitted_property, "INDUCING_ROWS", 25)
