@@ -65,7 +65,7 @@ def widening(mixture: LaplaceMixture, values: Floats, coverage: float = 0.9) -> 
     low, high = 0.1, 10.0
     for _ in range(20):
         factor = float(np.sqrt(low * high))
-        wide = mixture.widened(factor)
-        inside = (wide.quantile((1 - coverage) / 2) <= values) & (values <= wide.quantile((1 + coverage) / 2))
+        level = mixture.widened(factor).cumulative(values)
+        inside = ((1 - coverage) / 2 <= level) & (level <= (1 + coverage) / 2)
         low, high = (low, factor) if inside.mean() >= coverage else (factor, high)
     return high
