@@ -11,6 +11,7 @@ those of the weights that ship.
 from __future__ import annotations
 
 import csv
+import lzma
 import math
 import time
 from collections.abc import Mapping
@@ -28,8 +29,11 @@ from experiments.training_tables import (
     TEST,
     VALIDATION,
     LabelledCrystal,
+    TableError,
     cached_features,
     left_out,
+    named_errors,
+    number_in,
     read_labelled,
     tenth,
 )
@@ -43,6 +47,7 @@ from surrogates.heads.network_head import NetworkHead
 from surrogates.heads.shipped import DESCRIPTORS, WEIGHTS, Basis, file_name
 
 HEADS: Mapping[str, type[NetworkHead]] = {h.property: h for h in (BandGapHead, FormationEnergyHead)}
+FEW = 10
 SMALL = 20
 """Atoms; figures are given for cells up to this size and for all."""
 Floats = npt.NDArray[np.float64]
@@ -87,14 +92,11 @@ def main(
     kind = HEADS[property_name]
     basis: Basis = "composition" if formula_only else "structure"
     settings = DESCRIPTORS[basis]
-    hidden = left_out(leave_out)
-    wanted, _, allowed = keep.partition("=")
-    rows = [
-        row
-        for row in read_labelled(table)
-        if row.formula not in hidden and (not keep or row.labels[wanted] in allowed.split(","))
-    ]
-    parts = split(rows, labelled(rows, column or property_name, labels), features, settings)
+    least = 0.0 if property_name == BandGapHead.property else -math.inf
+    with named_errors():
+        rows = kept(table, left_out(leave_out), keep)
+        values = labelled(rows, column or property_name, labels, least)
+        parts = split(rows, values, features, settings)
     typer.echo(", ".join(f"{name}: {len(part.values)} rows" for name, part in parts.items()))
     path = out / file_name(property_name, basis)
     if not evaluate:
@@ -118,26 +120,51 @@ def train_one(
     typer.echo(f"trained in {seconds:.0f} s, widening {head.widening:.2f}, {size:.1f} MB")
 
 
-def labelled(rows: list[LabelledCrystal], column: str, table: Path | None) -> Floats:
-    """The labels [n]; NaN where there is none or the row is an error of its table."""
-    by_id: Mapping[str, str] | None = None
-    if table is not None:
-        import lzma
+def labelled(
+    rows: list[LabelledCrystal], column: str, table: Path | None, least: float = -math.inf
+) -> Floats:
+    """The labels [n]; NaN where there is none or the row is a known error of its table.
 
-        with lzma.open(table, "rt", newline="") as handle:
-            by_id = {row["material_id"]: _first(row, column) for row in csv.DictReader(handle)}
+    Raises TableError for a label that is no number or lies below `least`.
+    """
+    by_id = None if table is None else labels_by_id(table, column, least)
     found = []
     for row in rows:
         name = row.labels.get("material_id", "")
-        text = _first(row.labels, column) if by_id is None else by_id.get(name, "")
         above_hull = row.labels.get("e_above_hull_calc") or "0"
         wrong = name in GLITCHES or float(above_hull) < LOWEST_CREDIBLE_LABEL
-        found.append(float(text) if text and not wrong else math.nan)
+        if wrong:
+            found.append(math.nan)
+        elif by_id is None:
+            found.append(number_in(row.labels, column, row.place, least))
+        else:
+            found.append(by_id.get(name, math.nan))
     return np.array(found)
 
 
-def _first(row: Mapping[str, str], columns: str) -> str:
-    return next((row[column] for column in columns.split(",") if row[column]), "")
+def labels_by_id(table: Path, column: str, least: float) -> Mapping[str, float]:
+    """The numbers in the column of a table, by material_id."""
+    opened = lzma.open if table.suffix == ".xz" else open
+    with opened(table, "rt", newline="", encoding="utf-8") as handle:
+        rows = csv.DictReader(handle)
+        if "material_id" not in (rows.fieldnames or ()):
+            raise TableError(f"{table}: no column material_id, by which labels are found")
+        return {
+            row["material_id"]: number_in(row, column, f"{table}, row {number} ({row['material_id']})", least)
+            for number, row in enumerate(rows, start=2)
+        }
+
+
+def kept(table: Path, hidden: frozenset[str], keep: str) -> list[LabelledCrystal]:
+    """The rows of a table that may be learned from: COLUMN=VALUE,VALUE in `keep`, no formula in `hidden`."""
+    wanted, _, allowed = keep.partition("=")
+    found = []
+    for row in read_labelled(table):
+        if keep and wanted not in row.labels:
+            raise TableError(f"{row.place}: no column {wanted}; there are {', '.join(row.labels)}")
+        if row.formula not in hidden and (not keep or row.labels[wanted] in allowed.split(",")):
+            found.append(row)
+    return found
 
 
 def split(
@@ -153,6 +180,8 @@ def split(
     whole = Part(crystals, described.astype(np.float64), values)
     usable = np.isfinite(values) & np.isfinite(whole.descriptors).all(axis=1)
     tenths = np.array([tenth(row.formula) for row in rows])
+    for i in np.flatnonzero(np.isfinite(values) & ~usable)[:FEW]:
+        typer.echo(f"{rows[i].place} is left out: {settings.build().why_not(crystals[i])}")
     chosen = {"train": (tenths != TEST) & (tenths != VALIDATION), "validation": tenths == VALIDATION}
     return {name: whole.where(usable & mask) for name, mask in (chosen | {"test": tenths == TEST}).items()}
 

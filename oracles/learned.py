@@ -7,22 +7,30 @@ from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict, Field
+import numpy.typing as npt
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from materials.base import Measurement
+from materials.base import Bound, Material, Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from surrogates.heads.base import HeadPrediction
 from surrogates.heads.shipped import (
+    CORRECTED,
     DESCRIPTORS,
+    LEARNED_AS,
     PROPERTIES,
-    WEIGHTS,
-    file_name,
+    Basis,
+    Level,
+    hse_correction,
     judged_by,
     shipped_descriptor,
     shipped_head,
+    weight_files,
 )
+
+Floats = npt.NDArray[np.float64]
 
 
 def _has_a_head(name: str) -> str:
@@ -47,10 +55,23 @@ class LearnedSettings(OracleSettings):
     properties: tuple[Annotated[str, AfterValidator(_has_a_head)], ...] = Field(
         alias="measures", min_length=1
     )
-    """What to predict: band_gap (PBE, eV), formation_energy (eV/atom)."""
+    """What to predict: band_gap (eV), formation_energy (eV/atom)."""
+    imitates: Level = "PBE"
+    """The calculation that is predicted. HSE: band_gap only, at the fidelity `learned_HSE`; from the PBE gap where an
+    earlier oracle calculated it, else from a predicted one."""
     farthest: float = Field(default=3.0, gt=0)
     """Refuse a material farther than this from the training data; 1 is as far as nearly all of these lie from one
     another."""
+
+    @model_validator(mode="after")
+    def _has_a_correction(self) -> LearnedSettings:
+        others = [name for name in self.properties if name not in CORRECTED]
+        if self.imitates == "HSE" and others:
+            raise ValueError(
+                f"imitates: HSE is for {', '.join(CORRECTED)} only; put {', '.join(others)} into another block of kind "
+                "learned"
+            )
+        return self
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -58,21 +79,21 @@ class LearnedSettings(OracleSettings):
 
     @property
     def fidelity(self) -> str:
-        return "learned"
+        return LEARNED_AS[self.imitates]
 
     def model_version(self) -> str:
-        return f"heads {_weights(self.properties)}"
+        return f"heads {_weights(self.properties, self.imitates)}"
 
     def build(self) -> LearnedOracle:
         return LearnedOracle(self)
 
 
 @lru_cache
-def _weights(names: tuple[str, ...]) -> str:
+def _weights(names: tuple[str, ...], level: Level) -> str:
     digest = hashlib.sha256()
     for name in names:
-        for basis in DESCRIPTORS:
-            digest.update((WEIGHTS / file_name(name, basis)).read_bytes())
+        for path in weight_files(name, level):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -94,7 +115,7 @@ class LearnedOracle(OneByOneOracle):
         measurements: list[Measurement] = []
         provenance: dict[str, Any] = {"basis": basis}
         for name in self._settings.properties:
-            predicted = shipped_head(name, basis).predict([material], described)
+            predicted, source = self._predict(name, basis, material, described, request)
             distance = float(predicted.distance[0])
             if distance > self._settings.farthest:
                 raise RejectedError(
@@ -114,5 +135,20 @@ class LearnedOracle(OneByOneOracle):
             )
             interval = [float(predicted.low[0]), float(predicted.high[0])]
             extras = {key: float(values[0]) for key, values in predicted.extras.items()}
-            provenance |= {name: {"interval_90": interval, "distance": distance, **extras}}
+            provenance |= {name: {"interval_90": interval, "distance": distance, "from": source, **extras}}
         return Answer(tuple(measurements), provenance=provenance)
+
+    def _predict(
+        self, name: str, basis: Basis, material: Material, described: Floats, request: Request
+    ) -> tuple[HeadPrediction, str]:
+        """The prediction, and what it rests on."""
+        if self._settings.imitates == "HSE":
+            pbe = [m for m in request.measurements if (m.property, m.fidelity) == (name, "PBE")]
+            if pbe and pbe[-1].bound is Bound.EXACT:
+                gap = np.array([pbe[-1].value])
+                from surrogates.heads.hse import correction_rows
+
+                predicted = hse_correction().predict(correction_rows(gap, described))
+                return predicted, f"the PBE value of {pbe[-1].oracle}"
+        predicted = shipped_head(name, basis, self._settings.imitates).predict([material], described)
+        return predicted, basis

@@ -26,7 +26,17 @@ VERSION = "1"
 """Raised whenever a column changes its meaning."""
 
 MOBILE = "Li"
-CHARGES: Mapping[str, int] = {"N": -3, "O": -2, "S": -2, "Se": -2, "Te": -2, "F": -1, "Cl": -1, "Br": -1, "I": -1}
+CHARGES: Mapping[str, int] = {
+    "N": -3,
+    "O": -2,
+    "S": -2,
+    "Se": -2,
+    "Te": -2,
+    "F": -1,
+    "Cl": -1,
+    "Br": -1,
+    "I": -1,
+}
 """Of the anions."""
 CHEMISTRY = (
     "anions per atom",

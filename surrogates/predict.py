@@ -4,7 +4,8 @@
 
 FILE: a folder of CIF files, a .cif, an .extxyz, or a .csv with a column `cif` or `formula`. One row per input row: the
 predicted median, its standard deviation, the 90 % interval and the distance to the training data. An ordered crystal is
-judged by its structure; a formula, and a crystal with partial occupancies, by its composition, as `basis` says.
+judged by its structure; a formula, and a crystal with partial occupancies, by its composition, as `basis` says. Gaps
+are those of PBE, and beside them those of HSE, which lie nearer to experiment.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from materials.base import Material
     from materials.reading import Entry, Problem
+    from surrogates.heads.base import HeadPrediction
     from surrogates.heads.shipped import Basis
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -108,26 +113,34 @@ def _judged(materials: Sequence[Material], basis: Basis, names: Sequence[str]) -
     import numpy as np
 
     from materials.properties import property_named
-    from surrogates.heads.shipped import judged_by, shipped_descriptor, shipped_head
+    from surrogates.heads.shipped import CORRECTED, judged_by, shipped_descriptor, shipped_head
 
     descriptor = shipped_descriptor(basis)
     materials = [judged_by(material)[0] for material in materials]
     described = descriptor.describe(materials).astype(np.float64)
     rows: list[Row] = [{"problem": descriptor.why_not(material) or ""} for material in materials]
     for name in names:
-        predicted = shipped_head(name, basis).predict(materials, described)
         unit = property_named(name).unit
-        columns = {
-            f"predicted {name} ({unit})": predicted.value,
-            f"predicted {name} std ({unit})": predicted.std,
-            f"predicted {name} 5 % ({unit})": predicted.low,
-            f"predicted {name} 95 % ({unit})": predicted.high,
-            f"{name} distance to training data": predicted.distance,
-        } | {key.replace("_", " "): values for key, values in predicted.extras.items()}
+        predicted = shipped_head(name, basis).predict(materials, described)
+        columns = _columns(name, unit, predicted)
+        columns |= {key.replace("_", " "): values for key, values in predicted.extras.items()}
+        if name in CORRECTED:
+            at_hse = shipped_head(name, basis, "HSE").predict(materials, described)
+            columns |= _columns(f"{name} at HSE level", unit, at_hse)
         for header, values in columns.items():
             for row, value in zip(rows, values, strict=True):
                 row[header] = f"{value:.4f}" if np.isfinite(value) else ""
     return rows
+
+
+def _columns(name: str, unit: str, predicted: HeadPrediction) -> dict[str, npt.NDArray[np.float64]]:
+    return {
+        f"predicted {name} ({unit})": predicted.value,
+        f"predicted {name} std ({unit})": predicted.std,
+        f"predicted {name} 5 % ({unit})": predicted.low,
+        f"predicted {name} 95 % ({unit})": predicted.high,
+        f"{name} distance to training data": predicted.distance,
+    }
 
 
 if __name__ == "__main__":

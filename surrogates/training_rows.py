@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 NOT_THE_MATERIALS_FAULT = frozenset({FailureKind.WORKER_LOST, FailureKind.DISK_FULL})
 """Failures of the machine: they say nothing about the next material."""
 
-SYSTEMATIC = frozenset({"learned", "bond_valence"})
+SYSTEMATIC = frozenset({"learned", "learned_HSE", "bond_valence"})
 """Fidelities whose values follow from a law or a model, always the same for the same material."""
 
 

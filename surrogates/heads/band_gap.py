@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from materials.base import Material
+from surrogates.heads.base import HeadPrediction
 from surrogates.heads.laplace import LaplaceMixture
 from surrogates.heads.network_head import NetworkHead, laplace_loss, scales
 
@@ -36,6 +39,11 @@ class BandGapHead(NetworkHead):
     def mixture(self, outputs: Floats) -> LaplaceMixture:
         metal = (1 / (1 + np.exp(-outputs[..., 2]))).mean(axis=0)
         return LaplaceMixture(outputs[..., 0], scales(outputs[..., 1]), metal)
+
+    def predict(self, materials: Sequence[Material], descriptors: Floats) -> HeadPrediction:
+        found = super().predict(materials, descriptors)
+        value, low, high = (np.maximum(column, 0.0) for column in (found.value, found.low, found.high))
+        return replace(found, value=value, low=low, high=high)
 
     def further(self, mixture: LaplaceMixture) -> Mapping[str, Floats]:
         return {"metal_probability": mixture.zero}

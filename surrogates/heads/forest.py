@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,17 +48,25 @@ class Forest:
         from sklearn.tree import ExtraTreeRegressor
 
         seeds = np.random.default_rng(seed).integers(2**31, size=len(targets))
-        roots, columns, numbers, rights = [], [], [], []
-        count = 0
-        for values, rows, state in zip(targets, grown_on, seeds, strict=True):
-            tree = ExtraTreeRegressor(
+        trees = [
+            ExtraTreeRegressor(
                 max_features=how.columns_tried, min_samples_leaf=how.smallest_leaf, random_state=int(state)
             ).fit(descriptors[rows], values[rows])
+            for values, rows, state in zip(targets, grown_on, seeds, strict=True)
+        ]
+        return cls.of(trees)
+
+    @classmethod
+    def of(cls, trees: Iterable[Any], step: float = 1.0) -> Forest:
+        """The nodes of fitted regression trees of scikit-learn, their values multiplied by `step`."""
+        roots, columns, numbers, rights = [], [], [], []
+        count = 0
+        for tree in trees:
             nodes = tree.tree_
             leaf = nodes.children_left == -1
             roots.append(count)
             columns.append(np.where(leaf, LEAF, nodes.feature))
-            numbers.append(np.where(leaf, nodes.value[:, 0, 0], nodes.threshold))
+            numbers.append(np.where(leaf, step * nodes.value[:, 0, 0], nodes.threshold))
             rights.append(nodes.children_right)
             count += len(leaf)
         # As they are stored, so that the file gives exactly these trees back.
@@ -91,5 +100,5 @@ class Forest:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Forest:
         """The inverse of `arrays`."""
-        number = arrays["number"].astype(np.float64)
-        return cls(*(arrays[k].astype(np.int64) for k in ("roots", "column")), number, arrays["right"].astype(np.int64))
+        roots, column, right = (arrays[k].astype(np.int64) for k in ("roots", "column", "right"))
+        return cls(roots, column, arrays["number"].astype(np.float64), right)

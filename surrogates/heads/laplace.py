@@ -17,17 +17,21 @@ BISECTIONS = 50
 
 @dataclass(frozen=True)
 class LaplaceMixture:
-    """Equal parts with medians and scales [members, n]; beside them `zero` [n], the probability of exactly 0."""
+    """Parts with medians and scales [members, n]; beside them `zero` [n], the probability of exactly 0.
+
+    weights: [members, n], how much each part counts; equally where there are none.
+    """
 
     medians: Floats
     scales: Floats
     zero: Floats
+    weights: Floats | None = None
 
     def cumulative(self, values: Floats) -> Floats:
         """[n], the probability of at most `values` [n]."""
         z = (values - self.medians) / self.scales
         tail = 0.5 * np.exp(-np.abs(z))
-        parts = np.where(z < 0, tail, 1 - tail).mean(axis=0)
+        parts = self._mean(np.where(z < 0, tail, 1 - tail))
         return np.asarray(self.zero * (values >= 0) + (1 - self.zero) * parts)
 
     def quantile(self, probability: float) -> Floats:
@@ -45,19 +49,23 @@ class LaplaceMixture:
     def density(self, values: Floats) -> Floats:
         """[n], the density of the part that is not exactly zero, at `values` [n]."""
         parts = np.exp(-np.abs(values - self.medians) / self.scales) / (2 * self.scales)
-        return np.asarray((1 - self.zero) * parts.mean(axis=0))
+        return np.asarray((1 - self.zero) * self._mean(parts))
 
     @property
     def std(self) -> Floats:
         """[n], the standard deviation of the whole."""
-        mean = (1 - self.zero) * self.medians.mean(axis=0)
-        square = (1 - self.zero) * (self.medians**2 + 2 * self.scales**2).mean(axis=0)
+        mean = (1 - self.zero) * self._mean(self.medians)
+        square = (1 - self.zero) * self._mean(self.medians**2 + 2 * self.scales**2)
         return np.asarray(np.sqrt(np.maximum(square - mean**2, 0.0)))
 
     def widened(self, factor: float) -> LaplaceMixture:
         """With all scales, and the members' spread about their mean, multiplied."""
-        center = self.medians.mean(axis=0)
-        return LaplaceMixture(center + factor * (self.medians - center), factor * self.scales, self.zero)
+        center = self._mean(self.medians)
+        medians = center + factor * (self.medians - center)
+        return LaplaceMixture(medians, factor * self.scales, self.zero, self.weights)
+
+    def _mean(self, parts: Floats) -> Floats:
+        return np.asarray(np.average(parts, axis=0, weights=self.weights))
 
 
 def widening(mixture: LaplaceMixture, values: Floats, coverage: float = 0.9) -> float:

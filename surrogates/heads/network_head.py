@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from materials.base import Material
-from surrogates.heads.base import Head, HeadError, HeadPrediction
+from surrogates.heads.base import Head, HeadPrediction
 from surrogates.heads.ensemble import Ensemble, Training, train
+from surrogates.heads.files import part_of, read_weights
 from surrogates.heads.laplace import LaplaceMixture, widening
 from surrogates.heads.neighbourhood import Neighbourhood
 
@@ -145,33 +146,14 @@ class NetworkHead(Head):
     @classmethod
     def load(cls, path: Path) -> Self:
         """The inverse of `save`. Raises HeadError for a file that does not hold this head."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), framework="pt") as opened:
-                about = opened.metadata() or {}
-                tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise HeadError(
-                f"{path}: not a readable safetensors file ({error}); install matloop again"
-            ) from error
-        if about.get("format") != FORMAT or about.get("property") != cls.property:
-            found = f"{about.get('format')}, {about.get('property')}"
-            raise HeadError(
-                f"{path}: holds {found}, where {FORMAT}, {cls.property} is needed; it was made by another version "
-                "of matloop, so train it anew or install that version"
-            )
-        shape = json.loads(about["shape"])
-        ensemble = Ensemble(**shape)
-        part = {
-            k.removeprefix("ensemble."): v.float() for k, v in tensors.items() if k.startswith("ensemble.")
-        }
-        ensemble.load_state_dict(part)
-        arrays = {k: v.double().numpy() for k, v in tensors.items() if not k.startswith("ensemble.")}
-        near = {
-            k.removeprefix("neighbourhood."): v for k, v in arrays.items() if k.startswith("neighbourhood.")
-        }
-        own = {k.removeprefix("own."): v for k, v in arrays.items() if k.startswith("own.")}
+        about, arrays = read_weights(path, FORMAT, cls.property)
+        ensemble = Ensemble(**json.loads(about["shape"]))
+        weights = {k: torch.tensor(np.asarray(v, np.float32)) for k, v in part_of(arrays, "ensemble").items()}
+        ensemble.load_state_dict(weights)
+        near, own = (
+            {k: np.asarray(v, float) for k, v in part_of(arrays, name).items()}
+            for name in ("neighbourhood", "own")
+        )
         neighbourhood = Neighbourhood.from_arrays(near)
         return cls(ensemble.eval(), neighbourhood, about["descriptor"], float(about["widening"]), own)
 

@@ -5,19 +5,29 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from materials.base import Composition, Crystal, Material
 from surrogates.descriptors import Descriptor, DescriptorSettings
 from surrogates.heads.base import Head, HeadError
 
+if TYPE_CHECKING:
+    from surrogates.heads.hse import HseCorrection
+
 Basis = Literal["structure", "composition"]
+Level = Literal["PBE", "HSE"]
+"""What a prediction imitates."""
 WEIGHTS = Path(str(files("surrogates"))) / "heads" / "weights"
 DESCRIPTORS: dict[Basis, DescriptorSettings] = {
     "structure": DescriptorSettings(kind="union"),
     "composition": DescriptorSettings(kind="composition"),
 }
 PROPERTIES = ("band_gap", "formation_energy")
+LEARNED_AS: dict[Level, str] = {"PBE": "learned", "HSE": "learned_HSE"}
+"""The fidelity of a prediction that imitates a level: never that level's own."""
+CORRECTED = ("band_gap",)
+"""Properties that can be told at the level HSE."""
+HSE_CORRECTION = "band_gap_HSE.safetensors"
 
 
 def file_name(name: str, basis: Basis) -> str:
@@ -38,23 +48,49 @@ def shipped_descriptor(basis: Basis) -> Descriptor:
     return DESCRIPTORS[basis].build()
 
 
+def weight_files(name: str, level: Level = "PBE") -> list[Path]:
+    """Every file that a property's predictions at a level rest on."""
+    found = [WEIGHTS / file_name(name, basis) for basis in DESCRIPTORS]
+    return found if level == "PBE" else [*found, WEIGHTS / HSE_CORRECTION]
+
+
 @cache
-def shipped_head(name: str, basis: Basis) -> Head:
+def shipped_head(name: str, basis: Basis, level: Level = "PBE") -> Head:
     """The head of a property, loaded once per process.
 
-    Raises ValueError for a property without one, and HeadError for weights of another version.
+    Raises ValueError for a property without one at that level, and HeadError for weights of another version.
     """
     from surrogates.heads.band_gap import BandGapHead
     from surrogates.heads.formation_energy import FormationEnergyHead
+    from surrogates.heads.hse import HseGapHead
 
     heads = {head.property: head for head in (BandGapHead, FormationEnergyHead)}
     if name not in heads:
         raise ValueError(f"no head for {name!r} ships; there is one for {', '.join(PROPERTIES)}")
+    if level == "HSE" and name not in CORRECTED:
+        raise ValueError(f"no correction to {level} ships for {name!r}; there is one for band_gap")
     path = WEIGHTS / file_name(name, basis)
     head = heads[name].load(path)
-    if head.descriptor != DESCRIPTORS[basis].version:
-        raise HeadError(
-            f"{path}: made for descriptor {head.descriptor}, but this version of matloop computes "
-            f"{DESCRIPTORS[basis].version}; install matloop again"
-        )
+    _same_descriptor(path, head.descriptor, DESCRIPTORS[basis].version)
+    if isinstance(head, BandGapHead) and level == "HSE":
+        return HseGapHead(head, hse_correction(), basis)
     return head
+
+
+@cache
+def hse_correction() -> HseCorrection:
+    """The correction of PBE gaps to HSE, loaded once per process. Raises HeadError for weights of another version."""
+    from surrogates.heads.hse import HseCorrection
+
+    path = WEIGHTS / HSE_CORRECTION
+    correction = HseCorrection.load(path)
+    _same_descriptor(path, correction.descriptor, HseCorrection.version)
+    return correction
+
+
+def _same_descriptor(path: Path, found: str, computed: str) -> None:
+    if found != computed:
+        raise HeadError(
+            f"{path}: made for descriptor {found}, but this version of matloop computes {computed}; "
+            "install matloop again"
+        )
