@@ -1,7 +1,7 @@
 """Measured ionic conductivities of lithium conductors, in the layout of the OBELiX table (Therrien et al., CC BY 4.0).
 
-Columns: true_composition (the contents of a cell), sigma_S_cm, censored_lt (1: less than that), spacegroup (number), a, b,
-c (angstrom), alpha, beta, gamma (degrees); where known also cif and ID. Plain or xz-compressed CSV.
+Columns: true_composition (the contents of a cell), sigma_S_cm, censored_lt (1: less than that), spacegroup (number), a,
+b, c (angstrom), alpha, beta, gamma (degrees); where known also cif and ID. Plain or xz-compressed CSV.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Conductors:
     """Measured conductors.
 
     materials: crystals where the table has a CIF of the stated formula, else the formula alone. values [n]: log10 of
-    S/cm. at_most [n]: the value is an upper limit. descriptors: by basis, [n, d]; a row without a usable CIF has its cell
-    from the lattice parameters. basis [n]: what its structure columns were made of.
+    S/cm. at_most [n]: the value is an upper limit. descriptors: by basis, [n, d]; a row without a usable CIF has its
+    cell from the lattice parameters. basis [n]: what its structure columns were made of.
     """
 
     materials: list[Material]
@@ -151,9 +151,7 @@ def _read(row: Mapping[str, str]) -> _Conductor:
         basis = "structure" if crystal.is_ordered else "disordered structure"
         material, described = crystal, describe_material(crystal)
     formula = str(composition.reduced_formula)
-    return _Conductor(
-        material, formula, fractions, described, conductivity, row["censored_lt"] == "1", basis
-    )
+    return _Conductor(material, formula, fractions, described, conductivity, row["censored_lt"] == "1", basis)
 
 
 def _composition(text: str) -> pmg.Composition:

@@ -7,16 +7,17 @@ Few columns, each with a meaning: on the four hundred measured conductors there 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
 from materials.base import Crystal, Material
+from surrogates.descriptors import Descriptor, Floats32
 from surrogates.element_statistics import LAST_ELEMENT, unknown_symbols
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ CELL = (
 )
 NUMBER_OF_COLUMNS = LAST_ELEMENT + len(CHEMISTRY)
 """On the formula alone; a cell adds CELL."""
+Known = Literal["structure", "composition"]
 SYMMETRY_PRECISIONS = (0.1, 0.01, 0.001)
 """Angstrom, tried in turn: relaxed candidates are not exactly symmetric, and partly occupied sites lie close together."""
 
@@ -84,6 +86,27 @@ class Cell:
     def of_lattice(cls, lattice: pmg.Lattice, atoms: float, space_group: int) -> Cell:
         """Of a conventional cell that holds so many atoms."""
         return cls(lattice.volume / atoms, lattice.volume / operations_of(space_group), space_group)
+
+
+class ConductionDescriptor(Descriptor):
+    """The columns of crystals, ordered or not, with their cells (`structure`), or of formulas alone (`composition`)."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self.version = f"conduction-{VERSION}-{known}"
+
+    def why_not(self, material: Material) -> str | None:
+        if self._known == "structure" and not isinstance(material, Crystal):
+            return f"{material.formula} is a {material.kind} without a structure"
+        return why_not(material)
+
+    def describe(self, materials: Sequence[Material]) -> Floats32:
+        number = NUMBER_OF_COLUMNS + (len(CELL) if self._known == "structure" else 0)
+        rows = np.full((len(materials), number), np.nan, np.float32)
+        for i, material in enumerate(materials):
+            if self.why_not(material) is None:
+                rows[i] = describe_material(material)[:number]
+        return rows
 
 
 def why_not(material: Material) -> str | None:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from materials.base import Composition, Material
 from surrogates.element_statistics import describe_material
-from surrogates.heads.base import Head, HeadError, HeadPrediction
+from surrogates.heads.base import Head, HeadPrediction
+from surrogates.heads.files import part_of, read_weights
 from surrogates.heads.forest import Forest, Growth
 from surrogates.heads.laplace import LaplaceMixture, widening
 from surrogates.heads.neighbourhood import Neighbourhood
@@ -129,29 +130,11 @@ class IonicConductivityHead(Head):
     @classmethod
     def load(cls, path: Path) -> Self:
         """The inverse of `save`. Raises HeadError for a file that does not hold this head."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), framework="np") as opened:
-                about = opened.metadata() or {}
-                arrays = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise HeadError(
-                f"{path}: not a readable safetensors file ({error}); install matloop again"
-            ) from error
-        if about.get("format") != FORMAT or about.get("property") != cls.property:
-            found = f"{about.get('format')}, {about.get('property')}"
-            raise HeadError(
-                f"{path}: holds {found}, where {FORMAT}, {cls.property} is needed; it was made by another version "
-                "of matloop, so train it anew or install that version"
-            )
-        parts: dict[str, dict[str, npt.NDArray[np.generic]]] = {"forest": {}, "neighbourhood": {}}
-        for key, array in arrays.items():
-            part, _, name = key.partition(".")
-            parts[part][name] = array
+        about, arrays = read_weights(path, FORMAT, cls.property)
+        near = {k: np.asarray(v, float) for k, v in part_of(arrays, "neighbourhood").items()}
         return cls(
-            Forest.from_arrays(parts["forest"]),
-            Neighbourhood.from_arrays({k: np.asarray(v, float) for k, v in parts["neighbourhood"].items()}),
+            Forest.from_arrays(part_of(arrays, "forest")),
+            Neighbourhood.from_arrays(near),
             about["descriptor"],
             float(about["smoothing"]),
             float(about["widening"]),
