@@ -2,8 +2,8 @@
 
     python -m experiments.train_conductivity TABLE --leave-out leave_out.csv
 
-Four hundred rows are too few to give some up for a test; `experiments.benchmark_conductivity` measures the same training
-on folds of other materials.
+Four hundred rows are too few to give some up for a test; `experiments.benchmark_conductivity` measures the same
+training on folds.
 """
 
 from __future__ import annotations

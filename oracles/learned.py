@@ -44,8 +44,9 @@ def _has_a_head(name: str) -> str:
 class LearnedSettings(OracleSettings):
     """Predictions of the pretrained heads, in milliseconds, with their errors.
 
-    A crystal is judged by its structure, so put it after the relaxation; a disordered one (but for its conductivity) and
-    a formula by the composition. Conductivities are for materials with Li only: others are refused. See docs/heads.md for what the heads learned from and how far to trust them.
+    A crystal is judged by its structure, so put it after the relaxation; a disordered one and a formula by the
+    composition. Conductivities are told of materials with Li only, and of disordered crystals with their cells. See
+    docs/heads.md for what the heads learned from and how far to trust them.
     """
 
     # The base declares `measures` as a property, so the field needs a name of its own.

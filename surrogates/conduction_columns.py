@@ -62,7 +62,7 @@ NUMBER_OF_COLUMNS = LAST_ELEMENT + len(CHEMISTRY)
 """On the formula alone; a cell adds CELL."""
 Known = Literal["structure", "composition"]
 SYMMETRY_PRECISIONS = (0.1, 0.01, 0.001)
-"""Angstrom, tried in turn: relaxed candidates are not exactly symmetric, and partly occupied sites lie close together."""
+"""Angstrom, tried in turn: relaxed candidates are not exactly symmetric, and partly occupied sites lie close."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -5,8 +5,8 @@
 FILE: a folder of CIF files, a .cif, an .extxyz, or a .csv with a column `cif` or `formula`. One row per input row: the
 predicted median, its standard deviation, the 90 % interval and the distance to the training data. An ordered crystal is
 judged by its structure; a formula, and a crystal with partial occupancies, by its composition, as the basis of each
-property says. Gaps are those of PBE, and beside them those of HSE, which lie nearer to experiment. log_ionic_conductivity
-is for materials with lithium, and takes crystals with partial occupancies as they are.
+property says. Gaps are those of PBE, and beside them those of HSE, which lie nearer to experiment. Conductivities are
+told of materials with lithium only; for them crystals with partial occupancies count as they are.
 """
 
 from __future__ import annotations

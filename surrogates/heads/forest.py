@@ -29,7 +29,7 @@ class Forest:
     """All nodes of all trees in one row, each tree depth first.
 
     roots [t]: the first node of each tree. column [k]: which column a node asks, LEAF for a leaf. number [k]: the
-    threshold (at most it: go to the next node), or the value of a leaf. right [k]: where to go otherwise, from the root.
+    threshold (at most it: go to the next node), or a leaf's value. right [k]: where to go otherwise, from the root.
     """
 
     roots: Integers

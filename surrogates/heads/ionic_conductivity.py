@@ -7,7 +7,7 @@ trees that never saw a row's group say how wrong the forest is on new chemistry,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -33,9 +33,9 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ConductivityTraining:
-    """How the head is trained: the trees, the parts that the groups are dealt into, and how often limits are redrawn."""
+    """How the head is trained: the trees, the parts that groups are dealt into, how often limits are redrawn."""
 
-    growth: Growth = Growth()
+    growth: Growth = field(default_factory=Growth)
     parts: int = 10
     rounds: int = 2
 

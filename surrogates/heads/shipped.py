@@ -41,8 +41,8 @@ def file_name(name: str, basis: Basis) -> str:
 def judged_by(material: Material, name: str) -> tuple[Material, Basis]:
     """What the head of a property describes, and the basis.
 
-    An ordered crystal by its structure, anything else by its formula; the conductivity head takes a crystal with partial
-    occupancies with its cell, too.
+    An ordered crystal by its structure, anything else by its formula; the conductivity head takes a crystal with
+    partial occupancies with its cell, too.
     """
     if isinstance(material, Crystal) and (material.is_ordered or name == CONDUCTIVITY):
         return material, "structure"
