@@ -78,9 +78,10 @@ class Cell:
     @classmethod
     def of(cls, structure: pmg.Structure) -> Cell:
         """Of sites, ordered or not; a partly occupied site counts as one species of its own."""
-        number, operations = _symmetry(structure)
+        number, conventional = _symmetry(structure)
         atoms = structure.composition.num_atoms
-        return cls(structure.volume / atoms, structure.volume / operations, number)
+        volume = structure.volume * conventional / len(structure)
+        return cls(structure.volume / atoms, volume / operations_of(number), number)
 
     @classmethod
     def of_lattice(cls, lattice: pmg.Lattice, atoms: float, space_group: int) -> Cell:
@@ -154,7 +155,7 @@ def atomic_fractions(amounts: Mapping[str, float]) -> dict[str, float]:
 
 
 def _symmetry(structure: pmg.Structure) -> tuple[int, int]:
-    """Space group number and operations of this cell; none but the identity where nothing can be told."""
+    """Space group number and sites of a conventional cell; this cell without symmetry where nothing can be told."""
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
     for precision in SYMMETRY_PRECISIONS:
@@ -162,8 +163,8 @@ def _symmetry(structure: pmg.Structure) -> tuple[int, int]:
             found = SpacegroupAnalyzer(structure, symprec=precision).get_symmetry_dataset()
         except SymmetryUndeterminedError:
             continue
-        return int(found.number), len(found.rotations)
-    return 1, 1
+        return int(found.number), len(found.std_types)
+    return 1, len(structure)
 
 
 def _fractions(material: Material) -> dict[str, float]:
