@@ -31,6 +31,7 @@ from loop.features import CampaignFeatures
 from materials.base import Crystal
 from materials.reference_table import structure_from_text
 from surrogates.descriptors import DescriptorSettings
+from surrogates.element_statistics import unknown_symbols
 from surrogates.feature_cache import FeatureCache
 from surrogates.heads.base import HeadError
 
@@ -83,14 +84,21 @@ def _structure(row: Mapping[str, str], place: str) -> Structure | None:
     """The structure of a row; None where its cells are empty."""
     try:
         if row.get("cif"):
-            return Structure.from_str(row["cif"], fmt="cif")
-        if row.get("cell") and row.get("sites"):
-            return structure_from_text(row["cell"], row["sites"])
+            structure = Structure.from_str(row["cif"], fmt="cif")
+        elif row.get("cell") and row.get("sites"):
+            structure = structure_from_text(row["cell"], row["sites"])
+        else:
+            return None
     except Exception as error:  # pymatgen raises nearly anything on a damaged text
         raise TableError(
             f"{place}: the structure cannot be read ({error}); mend it, or empty its cells"
         ) from error
-    return None
+    unknown = unknown_symbols(Crystal(structure))
+    if unknown:
+        raise TableError(
+            f"{place}: {', '.join(unknown)} is no element; mend the structure, or empty its cells"
+        )
+    return structure
 
 
 def number_in(row: Mapping[str, str], column: str, place: str, least: float = -math.inf) -> float:

@@ -38,6 +38,20 @@ def axis_title(name: str) -> str:
     return f"{name.replace('_', ' ')} ({unit})"
 
 
+def goal_title(objective: Objective) -> str:
+    """'band gap, HSE (eV)': with the fidelity where the goal names one."""
+    title = axis_title(objective.property)
+    return title if objective.fidelity is None else title.replace(" (", f", {objective.fidelity} (", 1)
+
+
+def _wanted(objective: Objective) -> tuple[float, float] | None:
+    """The values that are as good as the target, to be shaded; None for other goals."""
+    if objective.target is None:
+        return None
+    reach = objective.tolerance or 0.0
+    return objective.target - reach, objective.target + reach
+
+
 def hypervolume(scores: npt.NDArray[np.float64], reference: npt.NDArray[np.float64]) -> float:
     """Volume dominated by `scores` [n, m] above `reference` [m], larger scores being better."""
     import torch
@@ -98,14 +112,19 @@ def pareto_figure(view: CampaignView) -> Any:
         figure.add_scatter(
             x=[p[0] for p in front],
             y=[p[1] for p in front],
-            mode="lines+markers",
+            # About a target the front has two arms; a line through both would mean nothing.
+            mode="markers" if "target" in (first.goal, second.goal) else "lines+markers",
             name="Pareto front",
             line={"color": GOOD, "width": 2},
             marker={"size": 13, "symbol": "circle-open", "line": {"width": 2}},
             hoverinfo="skip",
         )
-    figure.update_xaxes(title=axis_title(first.property))
-    figure.update_yaxes(title=axis_title(second.property))
+    figure.update_xaxes(title=goal_title(first))
+    figure.update_yaxes(title=goal_title(second))
+    if span := _wanted(first):
+        figure.add_vrect(*span, fillcolor=GOOD, opacity=0.15, line_width=0)
+    if span := _wanted(second):
+        figure.add_hrect(*span, fillcolor=GOOD, opacity=0.15, line_width=0)
     return layout(figure, 440)
 
 
@@ -115,7 +134,7 @@ def progress_figure(view: CampaignView) -> Any:
 
     objectives = view.archive.objectives
     rounds = [row.number for row in view.rounds]
-    titles = [axis_title(o.property) for o in objectives] + (["hypervolume"] if len(objectives) > 1 else [])
+    titles = [goal_title(o) for o in objectives] + (["hypervolume"] if len(objectives) > 1 else [])
     figure = make_subplots(rows=1, cols=len(titles), subplot_titles=titles)
     for column, objective in enumerate(objectives, start=1):
         figure.add_scatter(
@@ -127,6 +146,8 @@ def progress_figure(view: CampaignView) -> Any:
             row=1,
             col=column,
         )
+        if span := _wanted(objective):
+            figure.add_hrect(*span, fillcolor=GOOD, opacity=0.15, line_width=0, row=1, col=column)
     if len(objectives) > 1:
         figure.add_scatter(
             x=rounds,

@@ -79,6 +79,8 @@ def _goals(view: CampaignView) -> list[str]:
     for objective in view.archive.objectives:
         unit = property_named(objective.property).unit
         name = objective.property.replace("_", " ")
+        if objective.fidelity is not None:
+            name += f" at fidelity {objective.fidelity}"
         if objective.goal == "target":
             told.append(f"bring {name} to {objective.target:g} ± {objective.tolerance or 0:g} {unit}")
         else:

@@ -72,3 +72,19 @@ def test_targets_and_limits_are_told_with_their_units() -> None:
     )
     assert "bring band_gap to 1.4 within 0.2 eV" in text
     assert "keep formation_energy at most -1 eV/atom" in text
+
+
+def test_a_gap_at_a_learned_level_is_told_as_such() -> None:
+    text = printed("semiconductor.yaml")
+    assert "bring band_gap at fidelity learned_HSE to 1.4 within 0.2 eV" in line(text, "goals")
+    assert "learned measures band_gap (learned_HSE)" in text
+    assert not {"As", "Cd", "Hg", "Pb", "Tl", "Be", "Cr", "Se", "Te", "Sb"} & set(
+        load_campaign("semiconductor.yaml").config.space.elements
+    )
+
+
+def test_a_prediction_does_not_answer_a_goal_that_names_hse() -> None:
+    with pytest.raises(
+        CampaignError, match=r"no oracle .* measures band_gap at fidelity 'HSE', only at learned_HSE"
+    ):
+        printed("semiconductor.yaml", "objectives[0].fidelity=HSE")

@@ -8,16 +8,16 @@ import pytest
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
-from materials.base import Candidate, Composition, Crystal, Material, Origin
+from materials.base import Bound, Candidate, Composition, Crystal, Material, Measurement, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from oracles.learned import LearnedSettings
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
-def ask(material: Material, **options: Any) -> Outcome:
+def ask(material: Material, *known: Measurement, **options: Any) -> Outcome:
     settings = LearnedSettings.model_validate({"measures": ["band_gap", "formation_energy"]} | options)
-    request = Request("key", Candidate(material, Origin("test")), material, "learned")
+    request = Request("key", Candidate(material, Origin("test")), material, "learned", known)
     (outcome,) = settings.build().evaluate([request])
     return outcome
 
@@ -74,3 +74,44 @@ def test_the_weights_are_part_of_the_question() -> None:
     )
     assert gap.fingerprint() != both.fingerprint()
     assert gap.model_version().startswith("heads ")
+
+
+def hse_gap(*known: Measurement) -> tuple[Measurement, str]:
+    outcome = ask(Crystal(SALT), *known, measures=["band_gap"], imitates="HSE")
+    (gap,) = outcome.measurements
+    return gap, outcome.provenance["band_gap"]["from"]
+
+
+def test_a_gap_that_imitates_hse_is_larger_and_still_learned() -> None:
+    (pbe,) = ask(Crystal(SALT), measures=["band_gap"]).measurements
+    gap, source = hse_gap()
+    assert (gap.fidelity, source) == ("learned_HSE", "structure")
+    assert 0.8 < gap.value - pbe.value < 2.2
+    assert gap.std is not None
+
+
+def test_a_calculated_pbe_gap_is_corrected_rather_than_a_predicted_one() -> None:
+    calculated = Measurement("band_gap", 4.0, "eV", "PBE", "dft")
+    (predicted, _), (gap, source) = hse_gap(), hse_gap(calculated)
+    assert source == "the PBE value of dft"
+    assert gap.fidelity == "learned_HSE"
+    assert 4.8 < gap.value < 6.2
+    assert gap.std is not None
+    assert predicted.std is not None
+    assert gap.std < predicted.std
+    # A limit says too little, and another prediction is no calculation.
+    limit = Measurement("band_gap", 4.0, "eV", "PBE", "dft", bound=Bound.LOWER)
+    learned = Measurement("band_gap", 4.0, "eV", "learned", "learned")
+    assert hse_gap(limit)[1] == hse_gap(learned)[1] == "structure"
+
+
+def test_only_a_gap_can_imitate_hse() -> None:
+    with pytest.raises(
+        ValidationError, match="imitates: HSE is for band_gap only; put formation_energy into"
+    ):
+        LearnedSettings.model_validate({"measures": ["band_gap", "formation_energy"], "imitates": "HSE"})
+    pbe, hse = (
+        LearnedSettings.model_validate({"measures": ["band_gap"], "imitates": m}) for m in ("PBE", "HSE")
+    )
+    assert (pbe.fidelity, hse.fidelity) == ("learned", "learned_HSE")
+    assert pbe.model_version() != hse.model_version()

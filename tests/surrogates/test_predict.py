@@ -46,6 +46,8 @@ def test_structures_formulas_and_broken_rows_keep_their_order(tmp_path: Path) ->
     low, high = (float(salt[f"predicted formation_energy {end} % (eV/atom)"]) for end in (5, 95))
     assert low < float(salt["predicted formation_energy (eV/atom)"]) < high
     assert float(salt["band_gap distance to training data"]) < 3
+    assert 5.5 < float(salt["predicted band_gap at HSE level (eV)"]) < 7.5
+    assert float(salt["predicted band_gap at HSE level std (eV)"]) > 0
     assert "row 3" in broken["name"]
     assert broken["problem"]
     assert broken["predicted band_gap (eV)"] == ""
