@@ -15,6 +15,7 @@ from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from surrogates.descriptors import Descriptor
 from surrogates.heads.base import HeadPrediction
 from surrogates.heads.shipped import (
     CORRECTED,
@@ -23,9 +24,10 @@ from surrogates.heads.shipped import (
     PROPERTIES,
     Basis,
     Level,
+    basis_told,
+    descriptor_of,
     hse_correction,
     judged_by,
-    shipped_descriptor,
     shipped_head,
     weight_files,
 )
@@ -43,7 +45,8 @@ class LearnedSettings(OracleSettings):
     """Predictions of the pretrained heads, in milliseconds, with their errors.
 
     A crystal is judged by its structure, so put it after the relaxation; a disordered one and a formula by the
-    composition. See docs/heads.md for what the heads learned from and how far to trust them.
+    composition. Conductivities are told of materials with Li only, and of disordered crystals with their cells. See
+    docs/heads.md for what the heads learned from and how far to trust them.
     """
 
     # The base declares `measures` as a property, so the field needs a name of its own.
@@ -55,7 +58,8 @@ class LearnedSettings(OracleSettings):
     properties: tuple[Annotated[str, AfterValidator(_has_a_head)], ...] = Field(
         alias="measures", min_length=1
     )
-    """What to predict: band_gap (eV), formation_energy (eV/atom)."""
+    """What to predict: band_gap (eV), formation_energy (eV/atom), log_ionic_conductivity (log10 of S/cm, as measured at
+    room temperature)."""
     imitates: Level = "PBE"
     """The calculation that is predicted. HSE: band_gap only, at the fidelity `learned_HSE`; from the PBE gap where an
     earlier oracle calculated it, else from a predicted one."""
@@ -102,20 +106,20 @@ class LearnedOracle(OneByOneOracle):
 
     def __init__(self, settings: LearnedSettings) -> None:
         self._settings = settings
-        for basis in DESCRIPTORS:
-            shipped_descriptor(basis)  # loaded now, not in the first measurement
+        for name in settings.properties:
+            for basis in DESCRIPTORS:
+                descriptor_of(name, basis)  # loaded now, not in the first measurement
 
     def measure(self, request: Request) -> Answer:
-        material, basis = judged_by(request.material)
-        descriptor = shipped_descriptor(basis)
-        reason = descriptor.why_not(material)
-        if reason is not None:
-            raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, reason)
-        described = descriptor.describe([material]).astype(np.float64)
         measurements: list[Measurement] = []
-        provenance: dict[str, Any] = {"basis": basis}
+        provenance: dict[str, Any] = {}
+        described: dict[Descriptor, Floats] = {}
         for name in self._settings.properties:
-            predicted, source = self._predict(name, basis, material, described, request)
+            material, basis = judged_by(request.material, name)
+            descriptor = descriptor_of(name, basis)
+            if descriptor not in described:
+                described[descriptor] = _described(descriptor, material)
+            predicted, source = self._predict(name, basis, material, described[descriptor], request)
             distance = float(predicted.distance[0])
             if distance > self._settings.farthest:
                 raise RejectedError(
@@ -123,20 +127,21 @@ class LearnedOracle(OneByOneOracle):
                     f"{material.formula}: unlike what the {name} head learned from (distance {distance:.1f}, more than "
                     f"farthest: {self._settings.farthest:g})",
                 )
-            measurements.append(
-                Measurement(
-                    property=name,
-                    value=float(predicted.value[0]),
-                    unit=property_named(name).unit,
-                    fidelity=self._settings.fidelity,
-                    oracle=request.oracle,
-                    std=float(predicted.std[0]),
-                )
-            )
+            measurements.append(self._measurement(name, predicted, request.oracle))
             interval = [float(predicted.low[0]), float(predicted.high[0])]
             extras = {key: float(values[0]) for key, values in predicted.extras.items()}
             provenance |= {name: {"interval_90": interval, "distance": distance, "from": source, **extras}}
         return Answer(tuple(measurements), provenance=provenance)
+
+    def _measurement(self, name: str, predicted: HeadPrediction, oracle: str) -> Measurement:
+        return Measurement(
+            property=name,
+            value=float(predicted.value[0]),
+            unit=property_named(name).unit,
+            fidelity=self._settings.fidelity,
+            oracle=oracle,
+            std=float(predicted.std[0]),
+        )
 
     def _predict(
         self, name: str, basis: Basis, material: Material, described: Floats, request: Request
@@ -151,4 +156,12 @@ class LearnedOracle(OneByOneOracle):
                 predicted = hse_correction().predict(correction_rows(gap, described))
                 return predicted, f"the PBE value of {pbe[-1].oracle}"
         predicted = shipped_head(name, basis, self._settings.imitates).predict([material], described)
-        return predicted, basis
+        return predicted, basis_told(material, basis)
+
+
+def _described(descriptor: Descriptor, material: Material) -> Floats:
+    """[1, d]. Raises RejectedError with the reason where there is none."""
+    reason = descriptor.why_not(material)
+    if reason is not None:
+        raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, reason)
+    return descriptor.describe([material]).astype(np.float64)

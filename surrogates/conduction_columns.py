@@ -7,16 +7,17 @@ Few columns, each with a meaning: on the four hundred measured conductors there 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
 from materials.base import Crystal, Material
+from surrogates.descriptors import Descriptor, Floats32
 from surrogates.element_statistics import LAST_ELEMENT, unknown_symbols
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ CELL = (
 )
 NUMBER_OF_COLUMNS = LAST_ELEMENT + len(CHEMISTRY)
 """On the formula alone; a cell adds CELL."""
+Known = Literal["structure", "composition"]
 SYMMETRY_PRECISIONS = (0.1, 0.01, 0.001)
-"""Angstrom, tried in turn: relaxed candidates are not exactly symmetric, and partly filled sites lie close together."""
+"""Angstrom, tried in turn: relaxed candidates are not exactly symmetric, and partly occupied sites lie close."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,14 +78,36 @@ class Cell:
     @classmethod
     def of(cls, structure: pmg.Structure) -> Cell:
         """Of sites, ordered or not; a partly occupied site counts as one species of its own."""
-        number, operations = _symmetry(structure)
+        number, conventional = _symmetry(structure)
         atoms = structure.composition.num_atoms
-        return cls(structure.volume / atoms, structure.volume / operations, number)
+        volume = structure.volume * conventional / len(structure)
+        return cls(structure.volume / atoms, volume / operations_of(number), number)
 
     @classmethod
     def of_lattice(cls, lattice: pmg.Lattice, atoms: float, space_group: int) -> Cell:
         """Of a conventional cell that holds so many atoms."""
         return cls(lattice.volume / atoms, lattice.volume / operations_of(space_group), space_group)
+
+
+class ConductionDescriptor(Descriptor):
+    """The columns of crystals, ordered or not, with their cells (`structure`), or of formulas alone (`composition`)."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self.version = f"conduction-{VERSION}-{known}"
+
+    def why_not(self, material: Material) -> str | None:
+        if self._known == "structure" and not isinstance(material, Crystal):
+            return f"{material.formula} is a {material.kind} without a structure"
+        return why_not(material)
+
+    def describe(self, materials: Sequence[Material]) -> Floats32:
+        number = NUMBER_OF_COLUMNS + (len(CELL) if self._known == "structure" else 0)
+        rows = np.full((len(materials), number), np.nan, np.float32)
+        for i, material in enumerate(materials):
+            if self.why_not(material) is None:
+                rows[i] = describe_material(material)[:number]
+        return rows
 
 
 def why_not(material: Material) -> str | None:
@@ -131,7 +155,7 @@ def atomic_fractions(amounts: Mapping[str, float]) -> dict[str, float]:
 
 
 def _symmetry(structure: pmg.Structure) -> tuple[int, int]:
-    """Space group number and operations of this cell; none but the identity where nothing can be told."""
+    """Space group number and sites of a conventional cell; this cell without symmetry where nothing can be told."""
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
     for precision in SYMMETRY_PRECISIONS:
@@ -139,8 +163,8 @@ def _symmetry(structure: pmg.Structure) -> tuple[int, int]:
             found = SpacegroupAnalyzer(structure, symprec=precision).get_symmetry_dataset()
         except SymmetryUndeterminedError:
             continue
-        return int(found.number), len(found.rotations)
-    return 1, 1
+        return int(found.number), len(found.std_types)
+    return 1, len(structure)
 
 
 def _fractions(material: Material) -> dict[str, float]:

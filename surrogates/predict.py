@@ -4,8 +4,9 @@
 
 FILE: a folder of CIF files, a .cif, an .extxyz, or a .csv with a column `cif` or `formula`. One row per input row: the
 predicted median, its standard deviation, the 90 % interval and the distance to the training data. An ordered crystal is
-judged by its structure; a formula, and a crystal with partial occupancies, by its composition, as `basis` says. Gaps
-are those of PBE, and beside them those of HSE, which lie nearer to experiment.
+judged by its structure; a formula, and a crystal with partial occupancies, by its composition, as the basis of each
+property says. Gaps are those of PBE, and beside them those of HSE, which lie nearer to experiment. Conductivities are
+told of materials with lithium only; for them crystals with partial occupancies count as they are.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from materials.base import Material
     from materials.reading import Entry, Problem
+    from surrogates.descriptors import Descriptor
     from surrogates.heads.base import HeadPrediction
     from surrogates.heads.shipped import Basis
 
@@ -58,7 +60,7 @@ def run(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     refused = sum(bool(row["problem"]) for row in rows)
-    typer.echo(f"{len(rows) - refused} predicted, {refused} not; wrote {out}")
+    typer.echo(f"{len(rows) - refused} predicted, {refused} not or not in all; wrote {out}")
 
 
 def predictions(file: Path, names: Sequence[str]) -> Iterator[Row]:
@@ -89,48 +91,60 @@ def write(out: Path, rows: Sequence[Row]) -> None:
 
 def _rows(chunk: Sequence[Entry | Problem], names: Sequence[str]) -> Iterator[Row]:
     from materials.reading import Entry
-    from surrogates.heads.shipped import judged_by
 
-    bases = {i: judged_by(found.material)[1] for i, found in enumerate(chunk) if isinstance(found, Entry)}
-    answers: dict[int, Row] = {}
-    for basis in dict.fromkeys(bases.values()):
-        chosen = {i: found for i, found in enumerate(chunk) if isinstance(found, Entry) and bases[i] == basis}
-        judged = _judged([entry.material for entry in chosen.values()], basis, names)
-        answers |= dict(zip(chosen, judged, strict=True))
-    for i, found in enumerate(chunk):
+    materials = [found.material for found in chunk if isinstance(found, Entry)]
+    judged = iter(_judged(materials, names))
+    for found in chunk:
         if isinstance(found, Entry):
-            yield {"name": found.name, "formula": found.material.formula, "basis": bases[i], **answers[i]}
+            yield {"name": found.name, "formula": found.material.formula} | next(judged)
         else:
-            yield {
-                "name": found.place or found.file.name,
-                "formula": "",
-                "basis": "",
-                "problem": found.reason,
-            }
+            yield {"name": found.place or found.file.name, "formula": "", "problem": found.reason}
 
 
-def _judged(materials: Sequence[Material], basis: Basis, names: Sequence[str]) -> list[Row]:
+def _judged(materials: Sequence[Material], names: Sequence[str]) -> list[Row]:
+    """The predictions of each material, and why there is none of a property."""
     import numpy as np
 
-    from materials.properties import property_named
-    from surrogates.heads.shipped import CORRECTED, judged_by, shipped_descriptor, shipped_head
+    from surrogates.heads.shipped import basis_told, descriptor_of, judged_by
 
-    descriptor = shipped_descriptor(basis)
-    materials = [judged_by(material)[0] for material in materials]
-    described = descriptor.describe(materials).astype(np.float64)
-    rows: list[Row] = [{"problem": descriptor.why_not(material) or ""} for material in materials]
+    rows: list[Row] = [{} for _ in materials]
+    reasons: list[dict[str, None]] = [{} for _ in materials]
+    known: dict[Descriptor, npt.NDArray[np.float64]] = {}
     for name in names:
-        unit = property_named(name).unit
-        predicted = shipped_head(name, basis).predict(materials, described)
-        columns = _columns(name, unit, predicted)
-        columns |= {key.replace("_", " "): values for key, values in predicted.extras.items()}
-        if name in CORRECTED:
-            at_hse = shipped_head(name, basis, "HSE").predict(materials, described)
-            columns |= _columns(f"{name} at HSE level", unit, at_hse)
-        for header, values in columns.items():
-            for row, value in zip(rows, values, strict=True):
-                row[header] = f"{value:.4f}" if np.isfinite(value) else ""
-    return rows
+        judged = [judged_by(material, name) for material in materials]
+        for basis in dict.fromkeys(basis for _, basis in judged):
+            chosen = [i for i, (_, its_basis) in enumerate(judged) if its_basis == basis]
+            described = [judged[i][0] for i in chosen]
+            descriptor = descriptor_of(name, basis)
+            if (
+                descriptor not in known
+            ):  # then the other properties that it serves judge the same materials by it
+                known[descriptor] = descriptor.describe(described).astype(np.float64)
+            columns = _predicted(name, basis, described, known[descriptor])
+            for place, (i, material) in enumerate(zip(chosen, described, strict=True)):
+                rows[i][f"{name} basis"] = basis_told(material, basis)
+                for header, values in columns.items():
+                    rows[i][header] = f"{values[place]:.4f}" if np.isfinite(values[place]) else ""
+                reason = descriptor.why_not(material)
+                reasons[i] |= {reason: None} if reason else {}
+    return [row | {"problem": "; ".join(why)} for row, why in zip(rows, reasons, strict=True)]
+
+
+def _predicted(
+    name: str, basis: Basis, materials: Sequence[Material], described: npt.NDArray[np.float64]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """The columns of a property, each [n]."""
+    from materials.properties import property_named
+    from surrogates.heads.shipped import CORRECTED, shipped_head
+
+    unit = property_named(name).unit
+    predicted = shipped_head(name, basis).predict(materials, described)
+    columns = _columns(name, unit, predicted)
+    columns |= {key.replace("_", " "): values for key, values in predicted.extras.items()}
+    if name in CORRECTED:
+        at_hse = shipped_head(name, basis, "HSE").predict(materials, described)
+        columns |= _columns(f"{name} at HSE level", unit, at_hse)
+    return columns
 
 
 def _columns(name: str, unit: str, predicted: HeadPrediction) -> dict[str, npt.NDArray[np.float64]]:

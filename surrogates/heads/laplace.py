@@ -73,7 +73,9 @@ def widening(mixture: LaplaceMixture, values: Floats, coverage: float = 0.9) -> 
     low, high = 0.1, 10.0
     for _ in range(20):
         factor = float(np.sqrt(low * high))
-        wide = mixture.widened(factor)
-        inside = (wide.quantile((1 - coverage) / 2) <= values) & (values <= wide.quantile((1 + coverage) / 2))
+        upto = mixture.widened(factor).cumulative(values)
+        # At zero the cumulative jumps; an interval that ends there holds it.
+        below = upto - mixture.zero * (values == 0)
+        inside = ((1 - coverage) / 2 <= upto) & (below <= (1 + coverage) / 2)
         low, high = (low, factor) if inside.mean() >= coverage else (factor, high)
     return high

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from materials.base import Composition, Crystal, Material
+from surrogates.conduction_columns import ConductionDescriptor
 from surrogates.descriptors import Descriptor, DescriptorSettings
 from surrogates.heads.base import Head, HeadError
 
@@ -22,7 +23,9 @@ DESCRIPTORS: dict[Basis, DescriptorSettings] = {
     "structure": DescriptorSettings(kind="union"),
     "composition": DescriptorSettings(kind="composition"),
 }
-PROPERTIES = ("band_gap", "formation_energy")
+"""Of the networks; the conductivity head has its own columns, see `descriptor_of`."""
+CONDUCTIVITY = "log_ionic_conductivity"
+PROPERTIES = ("band_gap", "formation_energy", CONDUCTIVITY)
 LEARNED_AS: dict[Level, str] = {"PBE": "learned", "HSE": "learned_HSE"}
 """The fidelity of a prediction that imitates a level: never that level's own."""
 CORRECTED = ("band_gap",)
@@ -35,17 +38,38 @@ def file_name(name: str, basis: Basis) -> str:
     return f"{name}_{basis}.safetensors"
 
 
-def judged_by(material: Material) -> tuple[Material, Basis]:
-    """An ordered crystal by its structure, anything else by its formula: what to describe, and the basis."""
-    if isinstance(material, Crystal) and material.is_ordered:
+def judged_by(material: Material, name: str) -> tuple[Material, Basis]:
+    """What the head of a property describes, and the basis.
+
+    An ordered crystal by its structure, anything else by its formula; the conductivity head takes a crystal with
+    partial occupancies with its cell, too.
+    """
+    if isinstance(material, Crystal) and (material.is_ordered or name == CONDUCTIVITY):
         return material, "structure"
     return Composition(material.formula), "composition"
+
+
+def basis_told(judged: Material, basis: Basis) -> str:
+    """The basis as it is recorded beside a prediction: a structure with partial occupancies is named as such."""
+    disordered = isinstance(judged, Crystal) and not judged.is_ordered
+    return f"disordered {basis}" if disordered else basis
 
 
 @cache
 def shipped_descriptor(basis: Basis) -> Descriptor:
     """The descriptor of a basis, built once per process."""
     return DESCRIPTORS[basis].build()
+
+
+@cache
+def conduction_descriptor(basis: Basis) -> ConductionDescriptor:
+    """What the conductivity head of a basis sees."""
+    return ConductionDescriptor(basis)
+
+
+def descriptor_of(name: str, basis: Basis) -> Descriptor:
+    """The descriptor that the head of a property reads; properties that share one get the same object."""
+    return conduction_descriptor(basis) if name == CONDUCTIVITY else shipped_descriptor(basis)
 
 
 def weight_files(name: str, level: Level = "PBE") -> list[Path]:
@@ -63,15 +87,18 @@ def shipped_head(name: str, basis: Basis, level: Level = "PBE") -> Head:
     from surrogates.heads.band_gap import BandGapHead
     from surrogates.heads.formation_energy import FormationEnergyHead
     from surrogates.heads.hse import HseGapHead
+    from surrogates.heads.ionic_conductivity import IonicConductivityHead
 
-    heads = {head.property: head for head in (BandGapHead, FormationEnergyHead)}
+    heads = {head.property: head for head in (BandGapHead, FormationEnergyHead, IonicConductivityHead)}
     if name not in heads:
         raise ValueError(f"no head for {name!r} ships; there is one for {', '.join(PROPERTIES)}")
     if level == "HSE" and name not in CORRECTED:
         raise ValueError(f"no correction to {level} ships for {name!r}; there is one for band_gap")
     path = WEIGHTS / file_name(name, basis)
     head = heads[name].load(path)
-    _same_descriptor(path, head.descriptor, DESCRIPTORS[basis].version)
+    conducts = name == CONDUCTIVITY
+    computed = conduction_descriptor(basis).version if conducts else DESCRIPTORS[basis].version
+    _same_descriptor(path, head.descriptor, computed)
     if isinstance(head, BandGapHead) and level == "HSE":
         return HseGapHead(head, hse_correction(), basis)
     return head

@@ -36,7 +36,7 @@ def test_a_crystal_is_judged_by_its_structure_and_labelled() -> None:
     assert low < gap.value < high
     assert told["distance"] < 3
     assert told["metal_probability"] < 0.1
-    assert outcome.provenance["basis"] == "structure"
+    assert told["from"] == "structure"
 
 
 @pytest.mark.parametrize("disordered", [False, True])
@@ -45,7 +45,7 @@ def test_without_an_ordered_structure_the_formula_counts(disordered: bool) -> No
     mixed.replace_species({"Na": {"Na": 0.5, "K": 0.5}})
     outcome = ask(Crystal(mixed) if disordered else Composition("NaCl"), measures=["band_gap"])
     assert outcome.status is Status.DONE
-    assert outcome.provenance["basis"] == "composition"
+    assert outcome.provenance["band_gap"]["from"] == "composition"
     assert outcome.measurements[0].value > 3
 
 

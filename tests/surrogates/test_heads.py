@@ -128,6 +128,16 @@ def test_widening_gives_the_coverage_asked_for() -> None:
     assert widening(narrow, values) == pytest.approx(2.0, rel=0.1)
 
 
+def test_widening_counts_what_the_quantiles_hold() -> None:
+    rng = np.random.default_rng(1)
+    zero = rng.uniform(0, 1, 400)
+    values = np.where(rng.random(400) < zero, 0.0, np.abs(rng.laplace(3.0, 1.0, 400)))
+    mixture = LaplaceMixture(rng.normal(3.0, 0.3, (3, 400)), np.ones((3, 400)), zero)
+    wide = mixture.widened(widening(mixture, values))
+    inside = (wide.quantile(0.05) <= values) & (values <= wide.quantile(0.95))
+    assert inside.mean() == pytest.approx(0.9, abs=0.01)
+
+
 def test_a_neighbourhood_survives_its_arrays() -> None:
     rows = np.random.default_rng(0).normal(size=(200, 5))
     near = Neighbourhood.of(rows, seed=0)

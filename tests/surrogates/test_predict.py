@@ -36,7 +36,7 @@ def test_structures_formulas_and_broken_rows_keep_their_order(tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     assert "2 predicted, 1 not" in result.stdout
     salt, broken, disordered = rows(tmp_path / "out.csv")
-    assert (salt["name"], salt["formula"], salt["basis"], salt["problem"]) == (
+    assert (salt["name"], salt["formula"], salt["band_gap basis"], salt["problem"]) == (
         "salt",
         "NaCl",
         "structure",
@@ -51,7 +51,7 @@ def test_structures_formulas_and_broken_rows_keep_their_order(tmp_path: Path) ->
     assert "row 3" in broken["name"]
     assert broken["problem"]
     assert broken["predicted band_gap (eV)"] == ""
-    assert disordered["basis"] == "composition"
+    assert disordered["band_gap basis"] == "composition"
     assert float(disordered["predicted band_gap (eV)"]) > 3
 
 
@@ -61,7 +61,7 @@ def test_formulas_alone_are_enough(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     found = rows(tmp_path / "out.csv")
     assert [row["formula"] for row in found] == ["NaCl", "Cu", "NaN"]
-    assert {row["basis"] for row in found} == {"composition"}
+    assert {row["band_gap basis"] for row in found} == {"composition"}
     assert not any("formation_energy" in column for column in found[0])
 
 
