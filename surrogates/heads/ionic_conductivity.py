@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from materials.base import Composition, Material
 from surrogates.element_statistics import describe_material
-from surrogates.heads.base import Head, HeadPrediction
+from surrogates.heads.base import Head, HeadError, HeadPrediction
 from surrogates.heads.files import part_of, read_weights
 from surrogates.heads.forest import Forest, Growth
 from surrogates.heads.laplace import LaplaceMixture, widening
@@ -55,12 +55,14 @@ class IonicConductivityHead(Head):
         forest: Forest,
         neighbourhood: Neighbourhood,
         descriptor: str,
+        columns: int,
         smoothing: float,
         widening: float,
     ) -> None:
         self.forest = forest
         self.neighbourhood = neighbourhood
         self.descriptor = descriptor
+        self.columns = columns
         self.smoothing = smoothing
         self.widening = widening
 
@@ -93,10 +95,15 @@ class IonicConductivityHead(Head):
                 told = _mixture(unseen[:, at_most], smoothing).widened(factor)
                 targets[:, at_most] = _below(told, values[at_most], len(targets), rng)
         neighbourhood = Neighbourhood.of(_statistics(materials), seed)
-        return cls(forest, neighbourhood, descriptor, smoothing, factor)
+        return cls(forest, neighbourhood, descriptor, descriptors.shape[1], smoothing, factor)
 
     def distribution(self, descriptors: Floats) -> LaplaceMixture:
-        """What the head says of rows [n, d], as a distribution."""
+        """What the head says of rows [n, d], as a distribution. Raises HeadError for rows of another descriptor."""
+        if descriptors.shape[1] != self.columns:
+            raise HeadError(
+                f"the {self.property} head reads {self.columns} columns ({self.descriptor}), not "
+                f"{descriptors.shape[1]}; describe materials with surrogates.heads.shipped.descriptor_of"
+            )
         return _mixture(self.forest.values(descriptors), self.smoothing).widened(self.widening)
 
     def predict(self, materials: Sequence[Material], descriptors: Floats) -> HeadPrediction:
@@ -122,6 +129,7 @@ class IonicConductivityHead(Head):
             "format": FORMAT,
             "property": self.property,
             "descriptor": self.descriptor,
+            "columns": str(self.columns),
             "smoothing": repr(self.smoothing),
             "widening": repr(self.widening),
         }
@@ -136,6 +144,7 @@ class IonicConductivityHead(Head):
             Forest.from_arrays(part_of(arrays, "forest")),
             Neighbourhood.from_arrays(near),
             about["descriptor"],
+            int(about["columns"]),
             float(about["smoothing"]),
             float(about["widening"]),
         )

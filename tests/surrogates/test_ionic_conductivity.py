@@ -67,6 +67,12 @@ def test_what_has_no_columns_has_no_prediction(head: IonicConductivityHead) -> N
         assert np.isnan(column).tolist() == [False, True, False]
 
 
+def test_rows_of_another_descriptor_are_refused(head: IonicConductivityHead) -> None:
+    materials, rows, _ = toy(3, 2)
+    with pytest.raises(HeadError, match=r"reads 4 columns \(toy\), not 8"):
+        head.predict(materials, np.tile(rows, 2))
+
+
 def test_limits_lower_predictions_and_are_not_values() -> None:
     floor = -6.5
     materials, rows, values = toy(300, 3)
