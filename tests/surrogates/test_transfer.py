@@ -86,16 +86,26 @@ def test_a_useless_prior_is_overruled_by_data():
 
 
 @settings(max_examples=4, deadline=None)
-@given(st.sets(st.integers(0, 59), min_size=5, max_size=7), st.integers(0, 100))
-def test_cheap_rows_help_where_they_follow_the_dear_ones_and_do_no_harm_where_not(chosen, seed):
+@given(st.sets(st.integers(0, 59), min_size=5, max_size=7))
+def test_cheap_rows_help_where_they_follow_the_dear_ones(chosen):
     points = Line(X)
     dear = rows(points, sorted(chosen), TRUTH)
-    alone = error(fitted(points, archive_of(points, dear)), points)
     related = rows(points, range(60), 0.7 * TRUTH - 1, "PBE")
-    noise = np.random.default_rng(seed).normal(size=60)
-    unrelated = rows(points, range(60), noise, "PBE")
+    alone = error(fitted(points, archive_of(points, dear)), points)
     assert error(fitted(points, archive_of(points, dear, related)), points) < min(alone, 0.5)
-    assert error(fitted(points, archive_of(points, dear, unrelated)), points) < alone + 0.5
+
+
+def test_cheap_rows_that_tell_nothing_do_little_harm_on_average():
+    # Any five values agree with noise by chance now and then, so one draw proves nothing.
+    points = Line(X)
+    harm = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        dear = rows(points, sorted(rng.permutation(60)[:10].tolist()), TRUTH)
+        unrelated = rows(points, range(60), rng.normal(size=60), "PBE")
+        alone = error(fitted(points, archive_of(points, dear)), points)
+        harm.append(error(fitted(points, archive_of(points, dear, unrelated)), points) - alone)
+    assert np.mean(harm) < 0.1
 
 
 def test_the_report_tells_of_prior_and_fidelities():
