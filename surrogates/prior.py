@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from materials.base import Composition, Material
 from surrogates.descriptors import DescriptorSettings
-from surrogates.heads.shipped import DESCRIPTORS, PROPERTIES, shipped_descriptor, shipped_head
+from surrogates.heads.base import HeadPrediction
+from surrogates.heads.shipped import (
+    CONDUCTIVITY,
+    DESCRIPTORS,
+    PROPERTIES,
+    Basis,
+    descriptor_of,
+    judged_by,
+    shipped_head,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,12 +55,27 @@ class HeadPrior(Prior):
         return PROPERTIES
 
     def predict(self, name: str, materials: Sequence[Material], descriptors: Floats) -> tuple[Floats, Floats]:
-        if self._on_structure:
-            answer = shipped_head(name, "structure").predict(materials, descriptors)
-        else:
-            formulas = [Composition(material.formula) for material in materials]
-            described = shipped_descriptor("composition").describe(formulas).astype(float)
-            answer = shipped_head(name, "composition").predict(formulas, described)
-        with np.errstate(invalid="ignore"):
-            known = answer.distance <= FARTHEST
-        return np.where(known, answer.value, np.nan), np.where(known, answer.std, np.nan)
+        if self._on_structure and name != CONDUCTIVITY:
+            return _trusted(shipped_head(name, "structure").predict(materials, descriptors))
+        mean, std = np.full((2, len(materials)), np.nan)
+        judged = [_judged(material, name) for material in materials]
+        for basis in DESCRIPTORS:
+            chosen = [i for i, (_, found) in enumerate(judged) if found == basis]
+            if chosen:
+                part = [judged[i][0] for i in chosen]
+                described = descriptor_of(name, basis).describe(part).astype(float)
+                mean[chosen], std[chosen] = _trusted(shipped_head(name, basis).predict(part, described))
+        return mean, std
+
+
+def _judged(material: Material, name: str) -> tuple[Material, Basis]:
+    """The conductivity head takes a cell with its own few columns; the others would need the union descriptor."""
+    if name == CONDUCTIVITY:
+        return judged_by(material, name)
+    return Composition(material.formula), "composition"
+
+
+def _trusted(answer: HeadPrediction) -> tuple[Floats, Floats]:
+    with np.errstate(invalid="ignore"):
+        known = answer.distance <= FARTHEST
+    return np.where(known, answer.value, np.nan), np.where(known, answer.std, np.nan)
