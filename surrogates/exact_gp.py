@@ -60,7 +60,8 @@ def property_gp(
 def as_sparse(model: SingleTaskGP, points: Tensor) -> SingleTaskGP:
     """The model with its rows summed up in the values at inducing points [m, k].
 
-    Source: Titsias, AISTATS 2009; at a prediction the variance that the points leave out is added.
+    Inducing points after Titsias, AISTATS 2009, with the hyperparameters as they are: no bound is optimised. At a
+    prediction the variance that the points leave out is added.
     """
     model.covar_module = InducingPointKernel(model.covar_module, points.clone(), model.likelihood)
     model.covar_module.inducing_points.requires_grad_(False)
