@@ -55,7 +55,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         cache = filled_cache(Path(folder) / "features.db", everyone, hidden, rng)
         archive = some_archive(everyone[candidates:], hidden[candidates:], rng)
-        surrogate = GaussianProcessSettings().build(list(GOALS), lambda m: cached(cache, m))
+        surrogate = GaussianProcessSettings(prior="none").build(list(GOALS), lambda m: cached(cache, m))
         started, cpu = time.perf_counter(), time.process_time()
         surrogate.fit(archive, seed)
         fitted, fitted_cpu = time.perf_counter(), time.process_time()

@@ -57,7 +57,7 @@ def calibration_figure(view: CampaignView, name: str) -> Any:
             text=[_hover(view, a) for a in chosen],
             hovertemplate="%{text}<extra></extra>",
         )
-    figure.update_xaxes(title=f"measured {axis_title(name)}")
+    figure.update_xaxes(title=f"{axis_title(name)}, by the oracle")
     figure.update_yaxes(title="predicted, 90 % interval")
     return layout(figure, 360)
 
@@ -70,7 +70,7 @@ def _half(answered: AnsweredPrediction) -> float:
 def _hover(view: CampaignView, answered: AnsweredPrediction) -> str:
     formula = view.archive[answered.candidate_id].material.formula
     words = told_prediction(answered.prediction)
-    return f"{formula}<br>measured {answered.measurement.value:.3f}<br>predicted {words}"
+    return f"{formula}<br>{answered.measurement.value:.3f} ({answered.measurement.fidelity})<br>predicted {words}"
 
 
 def coverage_figure(entries: Sequence[RoundHonesty]) -> Any:
@@ -93,7 +93,7 @@ def coverage_figure(entries: Sequence[RoundHonesty]) -> Any:
         )
         figure.add_hline(y=level, line={"color": colour, "dash": "dot", "width": 1})
     figure.update_xaxes(title="round", dtick=max(1, len(rounds) // 8))
-    figure.update_yaxes(title="measured values (%)", range=[-4, 104])
+    figure.update_yaxes(title="outcomes inside (%)", range=[-4, 104])
     return layout(figure, 360)
 
 
@@ -143,7 +143,7 @@ def blocks(view: CampaignView) -> list[dict[str, Any]]:
                 "title": name.replace("_", " "),
                 "unit": property_named(name).unit,
                 "text": f"{total.count} predictions stored before the test: mean absolute error {total.mae:.3g} "
-                f"{property_named(name).unit}; {total.inside_90 / total.count:.0%} of the measured values lie inside "
+                f"{property_named(name).unit}; {total.inside_90 / total.count:.0%} of the outcomes lie inside "
                 "the 90 % interval.",
                 "figure": calibration_figure(view, name),
                 "coverage": coverage_figure(entries),

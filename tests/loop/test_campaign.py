@@ -47,7 +47,7 @@ def test_what_remains_in_the_run_folder(finished: tuple[Path, str]) -> None:
     for heading in (
         "Pareto front",
         "Progress by round",
-        "Predicted against measured",
+        "Predicted against what the oracles said",
         "Where candidates came from",
     ):
         assert heading in page
