@@ -60,8 +60,8 @@ def main(
     for seed in range(seeds):
         for number in map(int, measured.split(",")):
             if (str(seed), str(number)) not in done:
-                _append(out, list(bench.rows(seed, number)))
-    _print_means(out)
+                append_rows(out, list(bench.rows(seed, number)))
+    print_means(out)
 
 
 class Benchmark:
@@ -157,7 +157,8 @@ def figures(predicted: list[Prediction], values: Floats) -> Mapping[str, float]:
     }
 
 
-def _append(out: Path, rows: list[Mapping[str, object]]) -> None:
+def append_rows(out: Path, rows: list[Mapping[str, object]]) -> None:
+    """Appends rows with COLUMNS to a CSV."""
     new = not out.exists()
     with out.open("a", newline="") as handle:
         writer = csv.DictWriter(handle, COLUMNS)
@@ -166,7 +167,8 @@ def _append(out: Path, rows: list[Mapping[str, object]]) -> None:
         writer.writerows(rows)
 
 
-def _print_means(out: Path) -> None:
+def print_means(out: Path) -> None:
+    """Prints the mean of every figure by number of measurements and model."""
     import pandas as pd
 
     means = pd.read_csv(out).groupby(["measured", "model"])[list(COLUMNS[5:])]
