@@ -21,7 +21,7 @@ from surrogates.early_look import COLUMNS, STEPS, EarlyLook, look_row
 from surrogates.energy_model import EnergyModel, RelaxedEnergies
 from surrogates.heads.base import HeadError
 
-TABLE = Path("experiments/energy_pairs.csv.xz")
+TABLE = Path(__file__).parents[2] / "experiments" / "energy_pairs.csv.xz"
 FITTED = 300
 
 
