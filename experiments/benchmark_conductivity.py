@@ -22,8 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.conductivity_table import Conductors, TableError, read_conductors, told
-from experiments.training_tables import left_out
+from experiments.conductivity_table import Conductors, conductors_or_exit
 from materials.base import Composition
 from surrogates.conduction_columns import VERSION
 from surrogates.element_statistics import describe_material
@@ -65,12 +64,7 @@ def main(
     ),
 ) -> None:
     """Runs the repeats that the part file does not hold yet, and prints the figures of all."""
-    try:
-        conductors = read_conductors(table, left_out(leave_out))
-    except TableError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    typer.echo(told(conductors))
+    conductors = conductors_or_exit(table, leave_out)
     question = hashlib.sha256(
         table.read_bytes() + leave_out.read_bytes() + f"{VERSION} {ConductivityTraining()}".encode()
     ).hexdigest()[:12]

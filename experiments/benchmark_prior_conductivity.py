@@ -18,8 +18,7 @@ import numpy.typing as npt
 import typer
 
 from experiments.benchmark_prior import append_rows, figures, print_means
-from experiments.conductivity_table import Conductors, read_conductors
-from experiments.training_tables import left_out
+from experiments.conductivity_table import Conductors, conductors_or_exit
 from materials.archive import Archive, Progress, Record
 from materials.base import Bound, Candidate, Composition, Material, Measurement, Origin, Prediction
 from materials.goals import Objective
@@ -106,7 +105,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Results, one row each.")] = Path("conductivity_prior.csv"),
 ) -> None:
     """Writes one row per seed, number of measurements and model, and prints the means."""
-    conductors = read_conductors(table, left_out(leave_out))
+    conductors = conductors_or_exit(table, leave_out)
     done = set()
     if out.exists():
         with out.open(newline="") as handle:

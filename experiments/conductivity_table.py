@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
+import typer
 
+from experiments.training_tables import left_out
 from materials.base import Composition, Crystal, Material
 from surrogates.conduction_columns import Cell, atomic_fractions, columns, describe_material, why_not
 from surrogates.element_statistics import LAST_ELEMENT
@@ -116,6 +118,17 @@ def told(conductors: Conductors) -> str:
         f"{len(conductors.values)} conductors, {conductors.at_most.sum()} of them upper limits, in "
         f"{len(set(conductors.groups.tolist()))} groups of near-duplicates; cells from: {bases}"
     )
+
+
+def conductors_or_exit(table: Path, leave_out: Path) -> Conductors:
+    """What a command learns from, with a line about it; an unusable table ends the command with exit code 2."""
+    try:
+        conductors = read_conductors(table, left_out(leave_out))
+    except TableError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(told(conductors))
+    return conductors
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.conductivity_table import TableError, read_conductors, told
-from experiments.training_tables import left_out
+from experiments.conductivity_table import conductors_or_exit
 from surrogates.heads.ionic_conductivity import ConductivityTraining, IonicConductivityHead
 from surrogates.heads.shipped import CONDUCTIVITY, WEIGHTS, conduction_descriptor, file_name
 
@@ -26,12 +25,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the trees and the drawn limits.")] = 0,
 ) -> None:
     """Trains both heads and writes their weights."""
-    try:
-        conductors = read_conductors(table, left_out(leave_out))
-    except TableError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    typer.echo(told(conductors))
+    conductors = conductors_or_exit(table, leave_out)
     out.mkdir(parents=True, exist_ok=True)
     for basis, described in conductors.descriptors.items():
         head = IonicConductivityHead.fit(
