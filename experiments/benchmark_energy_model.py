@@ -8,11 +8,8 @@ energy the model's first look ends at. Cost is counted in evaluations of the pot
 
 from __future__ import annotations
 
-import csv
-import lzma
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,72 +17,21 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.training_tables import tenth
-from materials.hull import ReferenceHull
-from materials.reference_table import structure_from_text
-from surrogates.early_look import STEPS, look_row
+from experiments.relaxed_pairs import FOLDS, TABLE, Pairs, folds, out_of_fold, read_pairs
+from surrogates.early_look import STEPS
 from surrogates.energy_model import EnergyModel, RelaxedEnergies
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-FOLDS = 5
 NEAR = 0.5  # eV/atom; candidates whose single point lies within are compared
-WORTH_RELAXING = 0.1  # eV/atom above the hull
 RECALL = 0.95
 MANY = 15  # candidates of one formula, to rank them
 REFITTED = 500
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Relaxed candidates: looks [n, COLUMNS], relaxed energies and those WORTH_RELAXING [n], steps, and labels."""
-
-    looks: Floats
-    relaxed: Floats
-    threshold: Floats
-    steps: Floats
-    formulas: list[str]
-    generators: list[str]
-
-
-def read_pairs(path: Path) -> Pairs:
-    """The converged rows of a table of `experiments.energy_pairs`."""
-    with lzma.open(path, "rt", newline="", encoding="utf-8") as handle:
-        rows = [row for row in csv.DictReader(handle) if row["converged"] == "1"]
-    structures = [structure_from_text(row["cell"], row["sites"]) for row in rows]
-    energies = [[float(e) for e in row["energies"].split()] for row in rows]
-    looks = [look_row(e, len(s)) for e, s in zip(energies, structures, strict=True)]
-    hull = ReferenceHull.shipped()
-    # An uncorrected energy lies so far above the hull: itself, its correction, and the hull's depth.
-    above = [
-        hull.correction_per_atom(s) + hull.energy_above_hull(s.composition, 0.0).value for s in structures
-    ]
-    return Pairs(
-        np.array(looks),
-        np.array([float(row["relaxed"]) for row in rows]),
-        WORTH_RELAXING - np.array(above),
-        np.array([float(row["steps"]) for row in rows]),
-        [row["formula"] for row in rows],
-        [row["generator"] for row in rows],
-    )
-
-
-def predicted(pairs: Pairs, seed: int) -> RelaxedEnergies:
-    """Every candidate foretold by a model that was fitted and calibrated on other formulas."""
-    fold = np.array([tenth(formula) % FOLDS for formula in pairs.formulas])
-    center, spread = np.full((2, len(fold)), np.nan)
-    for number in range(FOLDS):
-        test, held = fold == number, fold == (number + 1) % FOLDS
-        train = ~test & ~held
-        model = EnergyModel.fit(pairs.looks[train], pairs.relaxed[train], seed)
-        found = model.calibrated(pairs.looks[held], pairs.relaxed[held]).predict(pairs.looks[test])
-        center[test], spread[test] = found.center, found.spread
-    return RelaxedEnergies(pairs.looks[:, STEPS], center, spread)
-
-
 def through_a_line(pairs: Pairs, near: Mask) -> Floats:
     """The single point corrected by a line, fitted to near candidates of other formulas."""
-    fold = np.array([tenth(formula) % FOLDS for formula in pairs.formulas])
+    fold = folds(pairs)
     start, answer = pairs.looks[:, 0], np.full(len(fold), np.nan)
     for number in range(FOLDS):
         train, test = near & (fold != number), fold == number
@@ -132,15 +78,13 @@ def seconds_to_refit(pairs: Pairs, seed: int) -> float:
 
 
 def main(
-    pairs: Annotated[Path, typer.Option(help="Table of experiments.energy_pairs.")] = Path(
-        "experiments/energy_pairs.csv.xz"
-    ),
+    pairs: Annotated[Path, typer.Option(help="Table of experiments.energy_pairs.")] = TABLE,
     seed: Annotated[int, typer.Option(help="Of the rows that hyperparameters are fitted on.")] = 0,
 ) -> None:
     """Prints errors, rank correlations, coverage and savings."""
     found = read_pairs(pairs)
     near = found.looks[:, 0] - found.relaxed < NEAR
-    model = predicted(found, seed)
+    model = RelaxedEnergies(found.looks[:, STEPS], *out_of_fold(found, seed, calibrate=True))
     answers: Mapping[str, Floats] = {
         "single point": found.looks[:, 0],
         "line through the single point": through_a_line(found, near),

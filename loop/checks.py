@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pymatgen.core import Composition
 
+from loop.hull_limit import hull_limit, why_not_screened
 from materials.potential import SHIPPED, untrained_elements
 from materials.properties import property_named
 
@@ -23,7 +24,7 @@ Misfit = tuple["Place", str]
 
 def misfits(config: CampaignConfig) -> list[InitErrorDetails]:
     """Everything that does not fit, each with its place, in the form pydantic reports errors."""
-    checks = (_goals, _line, _material_kinds, _elements, _needed_elements, _budget)
+    checks = (_goals, _line, _material_kinds, _elements, _needed_elements, _energy_model, _budget)
     return [
         InitErrorDetails(
             type=PydanticCustomError("misfit", "{reason}", {"reason": message}), loc=place, input=None
@@ -136,6 +137,21 @@ def _needed_elements(config: CampaignConfig) -> Iterator[Misfit]:
                     f"{oracle.kind} needs {symbol} in every material, but the space also allows materials without it; "
                     f"add  required: [{symbol}]  under space",
                 )
+
+
+def _energy_model(config: CampaignConfig) -> Iterator[Misfit]:
+    """The energy model looks at what the line relaxes, and has a limit to judge by."""
+    if config.energy_model is None:
+        return
+    reason = why_not_screened(config.oracles)
+    if reason is not None:
+        yield ("energy_model",), f"{reason}; change the oracles, or leave the block out"
+    elif hull_limit(config.oracles, config.constraints) is None:
+        yield (
+            ("energy_model",),
+            "nothing says what is too far above the hull to be relaxed; give the oracle hull a gate, such as "
+            "gate: {energy_above_hull: {at_most: 0.1}}, or add a constraint on energy_above_hull",
+        )
 
 
 def _budget(config: CampaignConfig) -> Iterator[Misfit]:

@@ -96,6 +96,18 @@ class LimitSettings(Settings):
     )
 
 
+class EnergyModelSettings(Settings):
+    """A first look (ten steps) at what acquisition picks, before it costs a whole relaxation."""
+
+    least_chance: float = Field(
+        default=0.08,
+        gt=0,
+        lt=1,
+        description="What has a smaller chance to end below the limit to energy_above_hull (that of the gate, else "
+        "of the constraint) makes place for the next candidate.",
+    )
+
+
 class TrackingSettings(Settings):
     """MLflow runs: to MLFLOW_TRACKING_URI if set, else to sqlite:///mlflow.db in the working folder."""
 
@@ -130,6 +142,14 @@ class CampaignConfig(Settings):
         default={"kind": "gp"},
         validate_default=True,
         description="The cheap model of what the oracles measure.",
+    )
+    energy_model: Annotated[
+        EnergyModelSettings | None,
+        BeforeValidator(_none_disables, json_schema_input_type=EnergyModelSettings | Literal["none"] | None),
+    ] = Field(
+        default=None,
+        description="Screens what is picked by a first look at its relaxation; `none`, as without this block, takes "
+        "everything.",
     )
     acquisition: Annotated[AcquisitionSettings, OneOf(ACQUISITIONS)] = Field(
         default={"kind": "noisy_expected_improvement"},

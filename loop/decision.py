@@ -13,6 +13,7 @@ import numpy.typing as npt
 from acquisition.base import Acquisition, Option
 from generators.base import Guide
 from generators.mixture import Mixture
+from loop.energy_screen import ENERGY, EnergyScreen, Screened
 from loop.events import Listener, Stopwatch
 from loop.screening import Pool, fill_pool
 from loop.seeds import derived_rng, derived_seed
@@ -21,6 +22,7 @@ from materials.base import Candidate, Prediction, Selection
 from materials.identity import IdentityIndex
 from materials.space import Space
 from surrogates.base import Surrogate
+from surrogates.energy_model import EnergyModel
 
 NEIGHBOURS_PER_PLACE = 8
 """Draws handed to the mixture for each place in the pool; most generators refuse fewer than this."""
@@ -33,6 +35,17 @@ class Decision:
     pool: Pool
     predictions: Mapping[str, tuple[Prediction, ...]]
     selections: tuple[Selection, ...]
+    screened: Screened | None = None
+
+    @property
+    def predicted(self) -> list[Prediction]:
+        """Everything that is stated of anybody."""
+        return [prediction for expected in self.predictions.values() for prediction in expected]
+
+    @property
+    def refusals(self) -> dict[tuple[str, str], int]:
+        """(generator, reason) -> how many were refused, by the rules of the pool and by the energy model."""
+        return {**self.pool.refusals, **(self.screened.refusals if self.screened is not None else {})}
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class Decider:
     acquisition: Acquisition
     pool_size: int
     batch: int
+    screen: EnergyScreen | None = None
 
     def decide(
         self,
@@ -54,10 +68,11 @@ class Decider:
         known: IdentityIndex,
         option: Option,
         widening: Mapping[str, float],
+        energy_model: EnergyModel | None,
         watch: Stopwatch,
         listener: Listener,
     ) -> Decision:
-        """The decision of round `number`; the same archive, widening and seed give the same decision.
+        """The decision of round `number`; the same archive, widening, energy model and seed give the same decision.
 
         widening: factors by property on the standard deviations of predictions.
         """
@@ -75,16 +90,20 @@ class Decider:
         if not pool.candidates:
             return Decision(pool, {}, ())
         predictions = self._predict(pool.candidates, watch)
+
+        def pick(candidates: Sequence[Candidate]) -> list[Selection]:
+            places = min(self.batch, len(candidates))
+            rng = derived_rng(self.seed, number, "select")
+            return self.acquisition.select(candidates, self.surrogate, archive, places, [option], rng)
+
         with watch.step("select"):
-            selections = self.acquisition.select(
-                pool.candidates,
-                self.surrogate,
-                archive,
-                min(self.batch, len(pool.candidates)),
-                [option],
-                derived_rng(self.seed, number, "select"),
-            )
-        return Decision(pool, predictions, tuple(selections))
+            if self.screen is None or energy_model is None:
+                return Decision(pool, predictions, tuple(pick(pool.candidates)))
+            places = min(self.batch, len(pool.candidates))
+            factor = widening.get(ENERGY, 1.0)
+            screened = self.screen.screened(pick, pool.candidates, places, energy_model, factor)
+        expected = {i: (*predictions.get(i, ()), p) for i, p in screened.predictions.items()}
+        return Decision(pool, {**predictions, **expected}, screened.selections, screened)
 
     def save_models(self, folder: Path) -> Mapping[str, Path]:
         """Writes what was learned this round; returns role -> file, empty where nothing was fitted."""

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from enum import IntEnum
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from acquisition.base import Option
-from generators.mixture import Mixture
 from loop.brake import brake_reason
+from loop.building import build_decider
 from loop.cache import EvaluationCache
+from loop.champion import ROLE, Contest, OwnRelaxations, champion, contest
 from loop.comparison import refuse_changes, snapshot
 from loop.config import CampaignConfig
 from loop.database.rows import PlannedEvaluation
 from loop.database.store import Store
-from loop.decision import Decider, Decision
+from loop.decision import Decision
+from loop.energy_screen import ENERGY
 from loop.errors import CampaignError
 from loop.evaluation import BatchEvaluation
 from loop.events import Listener, Stopwatch
 from loop.executors.base import Dispatcher
-from loop.features import CampaignFeatures
 from loop.honesty import Widening
+from loop.learned_models import list_models, save_models
 from loop.line import build_line
 from loop.loading import effective_yaml
 from loop.lock import DriverLock
@@ -35,6 +35,7 @@ from loop.seeds import derived_seed
 from loop.track_record import as_notes, counting, told, widenings
 from materials.archive import Archive, Progress
 from materials.identity import IdentityIndex
+from surrogates.early_look import VERSION as LOOK_VERSION
 
 
 class ExitCode(IntEnum):
@@ -102,10 +103,10 @@ class Campaign:
         )
         self._exit.callback(self.dispatcher.close)
         self.dispatcher.warm(config.oracles)
-        self.line = build_line(config.oracles)
+        self.line = build_line(config.oracles, None if config.energy_model is None else LOOK_VERSION)
         self.cache = None if config.cache is None else EvaluationCache(config.cache)
         self.objectives, self.constraints = config.as_objectives(), config.as_constraints()
-        self.decider = self._build_decider()
+        self.decider = build_decider(config, self.folder, self.dispatcher, self._watch)
 
     def _begin_or_resume(self) -> None:
         before = self.store.config()
@@ -119,28 +120,6 @@ class Campaign:
         part.replace(self.folder / "campaign.yaml")
         if self.config.data and self.store.last_round() == 0:
             self.store.add_prior(*read_prior(self.config.data))
-
-    def _build_decider(self) -> Decider:
-        config = self.config
-        mixture = Mixture(
-            [(g.share, g.kind, g.build(config.space)) for g in config.generators],
-        )
-        goals = [o.property for o in config.objectives] + [c.property for c in config.constraints]
-        surrogate = None
-        if config.acquisition.needs_model:
-            features = CampaignFeatures(
-                config.surrogate.descriptor_settings(), self.folder, self.dispatcher, self._watch
-            )
-            surrogate = config.surrogate.build(tuple(dict.fromkeys(goals)), features)
-        return Decider(
-            config.seed,
-            config.space,
-            mixture,
-            surrogate,
-            config.acquisition.build(),
-            config.budget.pool,
-            config.budget.batch,
-        )
 
     def archive(self) -> Archive:
         """All the campaign knows now."""
@@ -169,7 +148,7 @@ class Campaign:
         self.listener.round_started(number)
         if self.store.open_round() is None:
             self._decide(number)
-        self._list_models(number)
+        list_models(self.store, self.folder, number)
         with self._watch.step("evaluate"):
             BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener).run(
                 number, self.archive(), project and partial(project, self.store, self.folder)
@@ -191,8 +170,16 @@ class Campaign:
                 known.add(candidate_id, final)
         widened = self._widenings(archive)
         factors = {name: found.factor for name, found in widened.items()}
+        held = self._contest(number, archive)
         decision = self.decider.decide(
-            number, archive, known, self._option(), factors, self._watch, self.listener
+            number,
+            archive,
+            known,
+            self._option(),
+            factors,
+            None if held is None else held.model,
+            self._watch,
+            self.listener,
         )
         if not decision.selections and not decision.pool.refusals and not archive.evaluated:
             raise CampaignError(
@@ -201,7 +188,17 @@ class Campaign:
             )
         if not decision.selections:
             self.listener.warning(nothing_left(decision))
-        self._commit(number, decision, as_notes(widened))
+        self._commit(number, decision, held, as_notes(widened))
+
+    def _contest(self, number: int, archive: Archive) -> Contest | None:
+        """The energy model of this round, refitted on the campaign's own relaxations where that is better."""
+        screen = self.decider.screen
+        if screen is None:
+            return None
+        with self._watch.step("fit"):
+            by_formula = self.config.space.formula is None
+            own = OwnRelaxations.of(archive, self.line[0].name, screen.looks, by_formula)
+            return contest(number, *champion(self.store, self.folder), own)
 
     def _widenings(self, archive: Archive) -> dict[str, Widening]:
         """What earlier outcomes do to the intervals of this round's predictions; each that widens is told."""
@@ -216,39 +213,29 @@ class Campaign:
         cost = sum(history.get(s.name, s.settings.typical_seconds) for s in self.line)
         return Option(self.line[0].name, self.line[-1].settings.fidelity, cost)
 
-    def _commit(self, number: int, decision: Decision, notes: Mapping[str, Any]) -> None:
+    def _commit(
+        self, number: int, decision: Decision, held: Contest | None, notes: Mapping[str, Any]
+    ) -> None:
         first = self.line[0]
         planned = [
             PlannedEvaluation(first.key(s.candidate.id), s.candidate.id, first.name, first.number)
             for s in decision.selections
         ]
-        self._save_models(number)
+        save_models(self.folder, number, self.decider, held)
+        versions = {p.property: f"{self.config.surrogate.kind}@{number}" for p in decision.predicted}
+        if held is not None and decision.screened is not None:
+            notes = {**notes, ROLE: {**held.as_notes(), **decision.screened.as_notes()}}
+            versions[ENERGY] = held.version
         self.store.commit_decision(
             number,
             seed=derived_seed(self.config.seed, number, "round"),
             pool=decision.pool.candidates,
-            refusals=decision.pool.refusals,
+            refusals=decision.refusals,
             predictions=decision.predictions,
-            model_version=f"{self.config.surrogate.kind}@{number}",
+            model_versions=versions,
             selections=decision.selections,
             evaluations=planned,
             duplicates=decision.pool.duplicates,
             timings=self._watch.seconds,
             notes=notes,
         )
-
-    def _models(self, number: int) -> Path:
-        return self.folder / "models" / str(number)
-
-    def _save_models(self, number: int) -> None:
-        shutil.rmtree(self._models(number), ignore_errors=True)
-        self.decider.save_models(self._models(number))
-
-    def _list_models(self, number: int) -> None:
-        """Lists what the round learned in the database; again changes nothing, so a killed driver may repeat it."""
-        for path in sorted(self._models(number).glob("*.safetensors")):
-            digest = sha256(path.read_bytes()).hexdigest()
-            relative = str(path.relative_to(self.folder))
-            self.store.add_model(
-                path.stem, f"{path.stem}@{number}", relative, digest, champion=True, round=number
-            )

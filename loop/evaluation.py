@@ -55,7 +55,9 @@ class BatchEvaluation:
         `meanwhile` is called once when all is submitted, while workers work.
         """
         self._number = number
-        selected = [s.candidate.id for s in self._store.selections(number)]
+        selections = self._store.selections(number)
+        selected = [s.candidate.id for s in selections]
+        self._starts = {s.candidate.id: s.start for s in selections}
         open_ids = [i for i in selected if _may_go_on(archive[i])]
         self._remember_final_materials(archive, set(open_ids))
         self._asked: dict[str, list[EvaluationRow]] = {}
@@ -76,7 +78,7 @@ class BatchEvaluation:
         self._listener.waiting()
 
     def _remember_final_materials(self, archive: Archive, open_ids: set[str]) -> None:
-        relaxed_then_failed = [r for r in archive.failed if r.material is not r.candidate.material]
+        relaxed_then_failed = [r for r in archive.failed if not _is_as_proposed(r)]
         for record in (*archive.evaluated, *relaxed_then_failed):
             if record.id not in open_ids and record.duplicate_of is None:
                 self._final.add(record.id, record.material)
@@ -84,7 +86,9 @@ class BatchEvaluation:
     def _take_up(self, record: Record) -> None:
         """Starts a walk, or goes on with one that an earlier driver left between any two steps."""
         rows = {row.key: row for row in self._asked.get(record.id, ())}
-        walk = Walk(record.candidate, record.material, list(record.measurements))
+        start = self._starts[record.id]
+        material = start if start is not None and _is_as_proposed(record) else record.material
+        walk = Walk(record.candidate, material, list(record.measurements))
         self._walks[record.id] = walk
         for stage in self._line:
             row = rows.get(stage.key(record.id))
@@ -177,6 +181,11 @@ def _may_go_on(record: Record) -> bool:
     return (
         record.progress is not Progress.FAILED and record.stopped_by is None and record.duplicate_of is None
     )
+
+
+def _is_as_proposed(record: Record) -> bool:
+    """Whether no oracle has changed the material yet."""
+    return record.material is record.candidate.material
 
 
 def _disk_was_full(outcome: Outcome) -> bool:

@@ -29,6 +29,7 @@ STEPS = {
     "fit": "fitting the surrogates",
     "propose": "proposing candidates",
     "describe": "describing structures",
+    "look": "looking at the first steps of relaxations",
     "predict": "predicting the pool",
     "select": "selecting the batch",
     "evaluate": "measuring",
@@ -113,6 +114,7 @@ class Display(Listener):
         told = f"round {number} closed: {len(archive.complete)} complete, {len(archive.failed)} failed"
         self.console.print(told, highlight=False)
         self._print_honesty(number, archive, store)
+        self._print_screen(number, store)
         if front:
             self.console.print(best_table(archive, front[:5]))
 
@@ -123,6 +125,13 @@ class Display(Listener):
         parts = [summary(entry) for entry in entries if entry.round == number]
         if parts:
             self.console.print(f"predicted before the test: {'; '.join(parts)}", highlight=False)
+
+    def _print_screen(self, number: int, store: Store) -> None:
+        from loop.screen_record import screen_records
+
+        for record in screen_records(store.rounds(), store.evaluations()):
+            if record.round == number:
+                self.console.print(f"energy model: {record.told()}", highlight=False)
 
     def finished(self, code: ExitCode, reason: str) -> None:
         """The last lines: how it ended, and where everything is."""

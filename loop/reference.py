@@ -13,6 +13,7 @@ from loop.config import (
     BudgetSettings,
     CampaignConfig,
     ConstraintSettings,
+    EnergyModelSettings,
     LimitSettings,
     ObjectiveSettings,
     TrackingSettings,
@@ -99,6 +100,7 @@ def _blocks() -> Iterator[str]:
     yield _section("## constraints", ConstraintSettings)
     yield from _kinds("## generators", GENERATORS, "A list of blocks.")
     yield from _kinds("## surrogate", SURROGATES, "One block.")
+    yield _section("## energy_model", EnergyModelSettings)
     yield from _kinds("## acquisition", ACQUISITIONS, "One block.")
     yield from _kinds("## oracles", ORACLES, "A list of blocks, asked in this order.")
     yield _section("### gate: {property: limits}", Gate)

@@ -21,6 +21,7 @@ from loop.database.rows import RoundRow
 from loop.database.store import Store
 from loop.events import Listener
 from loop.report.view import CampaignView
+from loop.screen_record import screen_records
 from loop.track_record import RoundHonesty, by_round, noted, told
 
 if TYPE_CHECKING:
@@ -132,6 +133,9 @@ def round_metrics(view: CampaignView, number: int, timings: Mapping[str, float])
     for entry in by_round(view.answered):
         if entry.round == number:
             metrics |= honesty_metrics(entry)
+    for record in screen_records(view.rounds, view.evaluations):
+        if record.round == number:
+            metrics |= record.metrics()
     return metrics | {f"seconds_{step}": seconds for step, seconds in timings.items()}
 
 

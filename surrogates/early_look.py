@@ -1,54 +1,60 @@
-"""A first look at a relaxation: the energies of its first steps, from which its end can be foretold."""
+"""A first look at a relaxation: its first steps, from whose energies the end can be foretold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from materials.base import Crystal, Material
-from surrogates.descriptors import Descriptor, Floats32, SevenNetDescriptor
+from materials.base import Crystal
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from materials.potential import Potential
 
 STEPS = 10
 COLUMNS = STEPS + 2
 """The energies at the start and after each step, eV/atom, and the number of atoms."""
 FMAX = 0.03  # eV/angstrom; a relaxation that ends sooner keeps its last energy
+VERSION = f"look-1-{STEPS}-{FMAX}"
+"""Changes whenever the numbers would."""
 
 
-class EarlyLook(Descriptor):
-    """Runs STEPS steps of the relaxation of atoms and cell; a row of NaN where it falls apart within them."""
+@dataclass(frozen=True)
+class Look:
+    """What the first STEPS steps of a relaxation of atoms and cell came to.
 
-    def __init__(self, potential: str = "7net-0", sha256: str | None = None) -> None:
-        from materials.potential import load_potential
+    row: [COLUMNS]. end: the crystal as they left it, from which a relaxation can go on. Where it fell apart the row
+    is NaN and the end None. seconds: what it cost, loading aside.
+    """
 
-        self._potential = load_potential(potential, sha256)
-        self._describable = SevenNetDescriptor(potential, sha256)
+    row: npt.NDArray[np.float64]
+    end: Crystal | None
+    seconds: float
 
-    def why_not(self, material: Material) -> str | None:
-        return self._describable.why_not(material)
 
-    def describe(self, materials: Sequence[Material]) -> Floats32:
-        rows = np.full((len(materials), COLUMNS), np.nan, np.float32)
-        for row, material in zip(rows, materials, strict=True):
-            if isinstance(material, Crystal) and self.why_not(material) is None:
-                row[:] = self._look(material)
-        return rows
+def look_at(crystal: Crystal, potential: Potential) -> Look:
+    """Looks at one crystal; raises ValueError for one that is not ordered or of unknown elements."""
+    from materials.relaxation import RelaxationError, relax
 
-    def _look(self, crystal: Crystal) -> list[float]:
-        from materials.relaxation import RelaxationError, relax
+    energies: list[float] = []
 
-        energies: list[float] = []
+    def keep(step: int, atoms: Atoms) -> None:
+        del energies[step:]  # a second optimiser begins anew
+        energies.append(float(atoms.get_potential_energy()) / len(atoms))
 
-        def keep(step: int, atoms: Any) -> None:
-            del energies[step:]  # a second optimiser begins anew
-            energies.append(float(atoms.get_potential_energy()) / len(atoms))
-
-        try:
-            relax(crystal.structure, self._potential, fmax=FMAX, steps=STEPS, observe=keep)
-        except RelaxationError:
-            return [np.nan] * COLUMNS
-        return look_row(energies, len(crystal.structure))
+    began = perf_counter()
+    try:
+        found = relax(crystal.structure, potential, fmax=FMAX, steps=STEPS, observe=keep)
+    except RelaxationError:
+        return Look(np.full(COLUMNS, np.nan), None, perf_counter() - began)
+    row = np.array(look_row(energies, len(crystal.structure)))
+    return Look(row, Crystal(found.structure), perf_counter() - began)
 
 
 def look_row(energies: Sequence[float], atoms: int) -> list[float]:

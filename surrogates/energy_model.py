@@ -29,6 +29,7 @@ SMALLEST_STEP = 1e-4  # eV/atom
 HYPERPARAMETER_ROWS = 500
 MOST_ROWS = 2500
 Z_90 = 1.6449
+SHIPPED = Path(__file__).parent / "heads" / "weights" / "energy_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,13 @@ class EnergyModel:
     def calibrated(self, looks: Floats, relaxed: Floats) -> EnergyModel:
         """With intervals that hold 90 % of these relaxations, of formulas it was not fitted on."""
         found = replace(self, spread=1.0).predict(looks)
-        scores = np.abs(descent_left(looks, relaxed) - found.center) / found.spread
-        return replace(self, spread=float(np.quantile(scores, 0.9)) / Z_90)
+        return replace(self, spread=width(descent_left(looks, relaxed), found.center, found.spread))
+
+    def surprise(self, looks: Floats, relaxed: Floats) -> float:
+        """Mean negative logarithm of the probability density given to what was left of these descents."""
+        found = self.predict(looks)
+        score = (descent_left(looks, relaxed) - found.center) / found.spread
+        return float(np.mean(0.5 * score**2 + np.log(found.spread)) + 0.5 * math.log(2 * math.pi))
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file."""
@@ -161,6 +167,11 @@ def inputs(looks: Floats) -> Floats:
 def descent_left(looks: Floats, relaxed: Floats) -> Floats:
     """[n], the logarithm of how far (eV/atom) the energy sinks after the look."""
     return np.asarray(np.log(np.maximum(looks[:, STEPS] - relaxed, 0.0) + SMALLEST_DESCENT))
+
+
+def width(left: Floats, center: Floats, spread: Floats) -> float:
+    """The factor on spreads [n] with which 90 % intervals hold 90 % of the logarithms `left` [n]."""
+    return float(np.quantile(np.abs(left - center) / spread, 0.9)) / Z_90
 
 
 def _gp(rows: Floats, left: Floats) -> SingleTaskGP:

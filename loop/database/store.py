@@ -114,7 +114,7 @@ class Store(AnswerStore):
         pool: Sequence[Candidate],
         refusals: Mapping[tuple[str, str], int],
         predictions: Mapping[str, Sequence[Prediction]],
-        model_version: str,
+        model_versions: Mapping[str, str],
         selections: Sequence[Selection],
         evaluations: Sequence[PlannedEvaluation],
         duplicates: Sequence[Duplicate] = (),
@@ -139,7 +139,7 @@ class Store(AnswerStore):
                 row.duplicate_of, row.duplicate_found = duplicate.duplicate_of, "before_relaxation"
             self._add_choice(session, round, pool, refusals, selections)
             expected = {s.candidate.id: s.predictions for s in selections} | dict(predictions)
-            add_predictions(session, campaign_id, round, expected, model_version)
+            add_predictions(session, campaign_id, round, expected, model_versions)
             add_evaluations(session, campaign_id, evaluations, round)
             touch(session, campaign_id, [candidate.id for candidate in picked])
 

@@ -92,6 +92,7 @@ def selection_row(position: int, selection: Selection) -> dict[str, Any]:
         "acquisition_value": value if value is not None and math.isfinite(value) else None,
         "cost": selection.cost,
         "conditions": dict(selection.conditions),
+        "start": None if selection.start is None else selection.start.to_dict(),
     }
 
 
@@ -100,12 +101,17 @@ def add_predictions(
     campaign_id: int,
     round: int,
     predictions: Mapping[str, Sequence[Prediction]],
-    model_version: str,
+    model_versions: Mapping[str, str],
 ) -> None:
-    """Adds what a round's model expected; where it gave no finite number there is no row."""
-    place = {"campaign_id": campaign_id, "round": round, "model_version": model_version}
+    """Adds what a round's models expected; where they gave no finite number there is no row.
+
+    model_versions: of the model of each property.
+    """
+    place = {"campaign_id": campaign_id, "round": round}
     rows = [
-        asdict(prediction) | place | {"candidate_id": candidate_id}
+        asdict(prediction)
+        | place
+        | {"candidate_id": candidate_id, "model_version": model_versions[prediction.property]}
         for candidate_id, expected in predictions.items()
         for prediction in expected
         if math.isfinite(prediction.mean) and math.isfinite(prediction.std)

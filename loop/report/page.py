@@ -10,6 +10,7 @@ from typing import Any
 from loop.report import figures, predictions
 from loop.report.ranking import STRUCTURES, structure_name
 from loop.report.view import CampaignView
+from loop.screen_record import screen_records
 from materials.archive import Record
 from materials.base import Crystal, Measurement
 from materials.properties import property_named
@@ -33,6 +34,7 @@ def write_report(view: CampaignView, folder: Path) -> Path:
         progress=_html(figures.progress_figure(view)) if view.rounds else "",
         predictions=_predictions(view),
         widenings=predictions.notes(view),
+        screened=[(r.round, r.told()) for r in screen_records(view.rounds, view.evaluations)],
         failures=_html(figures.failures_figure(view)),
         failure_messages=_failure_messages(view),
         origins=_html(figures.origins_figure(view)) if view.rounds else "",

@@ -130,9 +130,10 @@ def notes(view: CampaignView) -> list[str]:
 
 
 def blocks(view: CampaignView) -> list[dict[str, Any]]:
-    """For each goal with tested predictions: title, words, figures and table."""
+    """For each property with tested predictions, goals first: title, words, figures and table."""
     found = []
-    for name in view.goals:
+    foretold = [a.prediction.property for a in view.answered]
+    for name in dict.fromkeys([*view.goals, *foretold]):  # the energy model's energies are no goal
         answered = tested(view, name)
         if not answered:
             continue

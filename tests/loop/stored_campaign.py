@@ -49,7 +49,7 @@ def decision(pool: Sequence[Candidate], picked: Sequence[Candidate], **more: Any
         "pool": pool,
         "refusals": {("random", "known before"): 3, ("random", "too small"): 1},
         "predictions": {c.id: (Prediction("band_gap", 1.0, 0.5),) for c in pool},
-        "model_version": "gp@1",
+        "model_versions": {"band_gap": "gp@1"},
         "selections": [selection(c) for c in picked],
         "evaluations": [planned(c.id, 0) for c in picked],
         "timings": {"fit": 0.5},

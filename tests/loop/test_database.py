@@ -84,7 +84,10 @@ def test_a_decision_that_cannot_be_kept_whole_is_not_kept_at_all(store: Store) -
 def test_numbers_a_model_could_not_give_have_no_row(store: Store) -> None:
     broken = {A.id: (Prediction("band_gap", math.nan, 1.0), Prediction("diffusivity", 1.0, 0.1))}
     picked = [Selection(A, "relax", "first", -math.inf)]
-    store.commit_decision(1, **decision([A], [A], predictions=broken, selections=picked))
+    versions = {"band_gap": "gp@1", "diffusivity": "gp@1"}
+    store.commit_decision(
+        1, **decision([A], [A], predictions=broken, selections=picked, model_versions=versions)
+    )
     assert store.predictions(1) == {A.id: (Prediction("diffusivity", 1.0, 0.1),)}
     assert store.selections(1)[0].acquisition_value is None
 

@@ -44,7 +44,7 @@ def test_bundled_campaigns_and_their_effective_text_are_valid(
         (["budget", "rounds"], 0),
         (["objectives", 0, "goal"], "max"),
         (["executor"], {"kind": "parsl"}),
-        (["energy_model"], {}),
+        (["energy_model"], {"least_chance": 2}),
         (["tracking"], "off"),
     ],
 )

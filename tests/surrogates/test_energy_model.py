@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from scipy.stats import spearmanr
 
-from materials.base import Composition, Crystal
+from materials.base import Crystal
 from materials.potential import load_potential
 from materials.reference_table import structure_from_text
 from materials.relaxation import relax
-from surrogates.early_look import COLUMNS, STEPS, EarlyLook, look_row
+from surrogates.early_look import COLUMNS, STEPS, look_at, look_row
 from surrogates.energy_model import EnergyModel, RelaxedEnergies
 from surrogates.heads.base import HeadError
 
@@ -45,18 +45,21 @@ def test_a_look_is_the_beginning_of_the_relaxation() -> None:
         "Fm-3m", Lattice.cubic(4.6), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
     )
     crystal = Crystal(stretched.get_primitive_structure())
-    row = EarlyLook().describe([crystal, Composition("MgO")])
+    look = look_at(crystal, load_potential())
     found = relax(crystal.structure, load_potential(), fmax=0.03, steps=STEPS)
-    assert row.shape == (2, COLUMNS)
-    assert row[0, 0] == pytest.approx(found.start_energy_per_atom, abs=1e-5)
-    assert row[0, STEPS] == pytest.approx(found.energy_per_atom, abs=1e-5)
-    assert row[0, -1] == 2
-    assert np.isnan(row[1]).all()
+    assert look.row.shape == (COLUMNS,)
+    assert look.row[0] == pytest.approx(found.start_energy_per_atom, abs=1e-5)
+    assert look.row[STEPS] == pytest.approx(found.energy_per_atom, abs=1e-5)
+    assert look.row[-1] == 2
+    assert look.end is not None
+    assert look.end.structure.volume == pytest.approx(found.structure.volume, rel=1e-6)
 
 
 def test_what_falls_apart_has_no_look() -> None:
     collapsed = Crystal(Structure(Lattice.cubic(3.0), ["Li", "Cl"], [[0, 0, 0], [0.05, 0, 0]]))
-    assert np.isnan(EarlyLook().describe([collapsed])).all()
+    look = look_at(collapsed, load_potential())
+    assert np.isnan(look.row).all()
+    assert look.end is None
 
 
 def test_it_foretells_better_than_the_look_itself(
