@@ -106,16 +106,21 @@ class Contest:
 
 
 def contest(number: int, champion: EnergyModel, version: str, own: OwnRelaxations) -> Contest:
-    """Refits what ships on all that may be learned from, and judges it beside the champion on what is held out."""
+    """Refits what ships on all that may be learned from, and judges it beside the champion on what is held out.
+
+    The refit wins where its mean surprise is lower by more than the standard error of that difference.
+    """
     learned, held = ~own.held_out, own.held_out
     if not learned.any():
         return Contest(champion, version, None, False, 0, int(held.sum()), None)
     challenger = EnergyModel.load(SHIPPED).refitted(own.looks[learned], own.relaxed[learned])
-    surprises = None
+    surprises, won = None, False
     if held.sum() >= FEWEST:
         test = own.looks[held], own.relaxed[held]
-        surprises = champion.surprise(*test), challenger.surprise(*test)
-    won = surprises is not None and surprises[1] < surprises[0]
+        of_champion, of_challenger = champion.surprises(*test), challenger.surprises(*test)
+        surprises = float(of_champion.mean()), float(of_challenger.mean())
+        gains = of_champion - of_challenger
+        won = bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
     model, used = (challenger, version_of(number)) if won else (champion, version)
     return Contest(model, used, challenger, won, int(learned.sum()), int(held.sum()), surprises)
 

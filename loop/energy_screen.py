@@ -31,7 +31,7 @@ class Screened:
 
     predictions: of the relaxed energy, by candidate id. looked: how many candidates. refused: those not taken for it.
     in_spite: how many were taken although they looked hopeless, for want of better ones. seconds: what the looks at
-    refused ones cost, core seconds; those at the others are part of their relaxations.
+    those not taken cost, core seconds; the others are part of their relaxations.
     """
 
     selections: tuple[Selection, ...]
@@ -153,7 +153,7 @@ class EnergyScreen:
             len(verdicts),
             refused,
             len(hopeless) - len(refused),
-            self.looks.seconds([verdicts[c.id].crystal for c in refused]),
+            self.looks.seconds([v.crystal for i, v in verdicts.items() if i not in picked]),
         )
 
     def _told(self, selection: Selection, verdict: _Verdict, ends: Mapping[str, Crystal | None]) -> Selection:

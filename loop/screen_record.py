@@ -18,7 +18,7 @@ LOOKED_AT = "relax"
 class ScreenRecord:
     """A round of the energy model.
 
-    version: of the model used. looked, refused, in_spite: candidates. looks: core seconds for those refused. spared:
+    version: of the model used. looked, refused, in_spite: candidates. looks: core seconds for those not taken. spared:
     what their relaxations would have cost beyond, by the median of the own, core seconds; None before the first.
     learned: own relaxations that the refit learned from. held_out: those it was judged on. surprises: of champion and
     challenger there, mean negative log likelihood, None where nobody was judged. won: whether the refit is used.

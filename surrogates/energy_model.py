@@ -112,11 +112,11 @@ class EnergyModel:
         found = replace(self, spread=1.0).predict(looks)
         return replace(self, spread=width(descent_left(looks, relaxed), found.center, found.spread))
 
-    def surprise(self, looks: Floats, relaxed: Floats) -> float:
-        """Mean negative logarithm of the probability density given to what was left of these descents."""
+    def surprises(self, looks: Floats, relaxed: Floats) -> Floats:
+        """[n], negative logarithms of the probability density given to what was left of these descents."""
         found = self.predict(looks)
         score = (descent_left(looks, relaxed) - found.center) / found.spread
-        return float(np.mean(0.5 * score**2 + np.log(found.spread)) + 0.5 * math.log(2 * math.pi))
+        return np.asarray(0.5 * score**2 + np.log(found.spread) + 0.5 * math.log(2 * math.pi))
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file."""
