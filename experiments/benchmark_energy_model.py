@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.relaxed_pairs import FOLDS, TABLE, Pairs, folds, out_of_fold, read_pairs
+from experiments.relaxed_pairs import FOLDS, TABLE, Pairs, converged_rows, folds, out_of_fold, read_pairs
+from materials.potential import load_potential
+from materials.relaxation import RelaxationError, relax
 from surrogates.early_look import STEPS
 from surrogates.energy_model import EnergyModel, RelaxedEnergies
 
@@ -27,6 +29,7 @@ NEAR = 0.5  # eV/atom; candidates whose single point lies within are compared
 RECALL = 0.95
 MANY = 15  # candidates of one formula, to rank them
 REFITTED = 500
+SAME = 0.005  # eV/atom; relaxations that end closer have found the same minimum
 
 
 def through_a_line(pairs: Pairs, near: Mask) -> Floats:
@@ -69,6 +72,29 @@ def savings(pairs: Pairs, chance: Floats) -> str:
     )
 
 
+def restarted(path: Path, number: int, seed: int) -> str:
+    """Whether a relaxation that goes on from its look takes more steps than a whole one, and ends as low."""
+    potential = load_potential()
+    structures = converged_rows(path)[1]
+    drawn = np.random.default_rng(seed).permutation(len(structures))[:number]
+    steps, gains, unlike = np.zeros(3, dtype=int), [], 0
+    for i in drawn:
+        try:
+            whole = relax(structures[i], potential)
+            look = relax(structures[i], potential, steps=STEPS)
+            rest = relax(look.structure, potential)
+        except RelaxationError:
+            unlike += 1
+            continue
+        steps += [whole.steps, look.steps, rest.steps]
+        gains.append(whole.energy_per_atom - rest.energy_per_atom)
+    lower, higher = np.sum(np.array(gains) > SAME), np.sum(np.array(gains) < -SAME)
+    return (
+        f"{len(gains)} relaxations: whole {steps[0]} steps, looks {steps[1]} and from there {steps[2]}; {lower} end "
+        f"more than {SAME:g} eV/atom lower, {higher} higher; {unlike} fell apart"
+    )
+
+
 def seconds_to_refit(pairs: Pairs, seed: int) -> float:
     """A refit on REFITTED relaxations, and predictions with it."""
     model = EnergyModel.fit(pairs.looks[REFITTED:], pairs.relaxed[REFITTED:], seed)
@@ -80,8 +106,12 @@ def seconds_to_refit(pairs: Pairs, seed: int) -> float:
 def main(
     pairs: Annotated[Path, typer.Option(help="Table of experiments.energy_pairs.")] = TABLE,
     seed: Annotated[int, typer.Option(help="Of the rows that hyperparameters are fitted on.")] = 0,
+    restarts: Annotated[int, typer.Option(help="Relax so many candidates whole, and from their looks.")] = 0,
 ) -> None:
     """Prints errors, rank correlations, coverage and savings."""
+    if restarts:
+        typer.echo(restarted(pairs, restarts, seed))
+        return
     found = read_pairs(pairs)
     near = found.looks[:, 0] - found.relaxed < NEAR
     model = RelaxedEnergies(found.looks[:, STEPS], *out_of_fold(found, seed, calibrate=True))

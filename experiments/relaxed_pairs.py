@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pymatgen.core import Structure
 
 from experiments.training_tables import tenth
 from materials.hull import ReferenceHull
@@ -34,11 +35,16 @@ class Pairs:
     generators: list[str]
 
 
-def read_pairs(path: Path) -> Pairs:
-    """The converged rows of a table of `experiments.energy_pairs`."""
+def converged_rows(path: Path) -> tuple[list[dict[str, str]], list[Structure]]:
+    """The converged rows of a table of `experiments.energy_pairs`, and their crystals before relaxation."""
     with lzma.open(path, "rt", newline="", encoding="utf-8") as handle:
         rows = [row for row in csv.DictReader(handle) if row["converged"] == "1"]
-    structures = [structure_from_text(row["cell"], row["sites"]) for row in rows]
+    return rows, [structure_from_text(row["cell"], row["sites"]) for row in rows]
+
+
+def read_pairs(path: Path) -> Pairs:
+    """The converged rows as the energy model reads them."""
+    rows, structures = converged_rows(path)
     energies = [[float(e) for e in row["energies"].split()] for row in rows]
     looks = [look_row(e, len(s)) for e, s in zip(energies, structures, strict=True)]
     hull = ReferenceHull.shipped()

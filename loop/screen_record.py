@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from loop.champion import ROLE
+from loop.champion import FEWEST, ROLE
 from loop.database.rows import EvaluationRow, RoundRow
 
 LOOKED_AT = "relax"
@@ -50,9 +50,8 @@ class ScreenRecord:
             return f"{self.version} in use"
         refit = f"a refit on {self.learned} own relaxations"
         if self.surprises is None:
-            return (
-                f"{self.version} in use; {refit} waits for more than {self.held_out} held out to be judged on"
-            )
+            waits = f"waits until {FEWEST} others are held out to judge it on ({self.held_out} now)"
+            return f"{self.version} in use; {refit} {waits}"
         champion, challenger = self.surprises
         verdict = "is used" if self.won else "is not used"
         return f"{refit} {verdict}: {challenger:.2f} against {champion:.2f} nats on {self.held_out} held out"
