@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from loop.events import Stopwatch
 from loop.executors.base import Dispatcher
+from loop.executors.pool import OverdueError, WorkerLostError
 from materials.base import Crystal, content_hash
-from surrogates.early_look import VERSION, Look, look_at
+from surrogates.early_look import COLUMNS, VERSION, Look, look_at
 from surrogates.feature_cache import FeatureCache
 
 Floats = npt.NDArray[np.float64]
+LOST = (WorkerLostError, OverdueError)
 
 
 def look_in_worker(potential: str, crystal: Crystal) -> Look:
@@ -59,7 +61,19 @@ class CampaignLooks:
 
     def _look(self, crystals: Sequence[Crystal], ids: Sequence[str]) -> None:
         with self._watch.step("look"):
-            work = [(self._potential, crystal) for crystal in crystals]
-            looks = self._dispatcher.map(look_in_worker, work)
+            try:
+                looks = self._looks(crystals)
+            except LOST:
+                looks = [self._alone(crystal) for crystal in crystals]
         self._found |= dict(zip(ids, looks, strict=True))
         self._cache.put(ids, np.array([look.row for look in looks]))
+
+    def _looks(self, crystals: Sequence[Crystal]) -> list[Look]:
+        return self._dispatcher.map(look_in_worker, [(self._potential, crystal) for crystal in crystals])
+
+    def _alone(self, crystal: Crystal) -> Look:
+        """The look at one crystal; one that takes its workers along, or hangs, counts as one that fell apart."""
+        try:
+            return self._looks([crystal])[0]
+        except LOST:
+            return Look(np.full(COLUMNS, np.nan), None, 0.0)

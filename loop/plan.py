@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loop.config import CampaignConfig, ConstraintSettings, ObjectiveSettings
+from loop.hull_limit import hull_limit
 from loop.plugins import ACQUISITIONS, GENERATORS, ORACLES, SURROGATES
 from loop.prior import read_prior
 from materials.chemistry import balanced_formula_exists
@@ -52,7 +53,7 @@ def plan(config: CampaignConfig, folder: Path) -> Iterator[tuple[str, str]]:
     yield "goals", "\n".join([*map(_objective, config.objectives), *map(_constraint, config.constraints)])
     yield "known before", _known_before(config)
     yield "candidates", _generators(config)
-    yield "choice", f"{config.acquisition.kind} on a {config.surrogate.kind} surrogate"
+    yield "choice", f"{config.acquisition.kind} on a {config.surrogate.kind} surrogate{_screen(config)}"
     for number, sentence in enumerate(_line(config)):
         yield ("oracles" if number == 0 else ""), sentence
     yield "budget", _budget(config)
@@ -123,6 +124,17 @@ def _generators(config: CampaignConfig) -> str:
     total = sum(generator.share for generator in config.generators)
     shares = [f"{generator.kind} {generator.share / total:.0%}" for generator in config.generators]
     return f"{config.budget.pool} a round, at first {', '.join(shares)}; shares follow success"
+
+
+def _screen(config: CampaignConfig) -> str:
+    limit = hull_limit(config.oracles, config.constraints)
+    if config.energy_model is None or limit is None:
+        return ""
+    least = config.energy_model.least_chance
+    return (
+        f"; what a look at its relaxation gives less than {least:.0%} to end within {limit:g} eV/atom of the hull "
+        "makes place for the next"
+    )
 
 
 def _line(config: CampaignConfig) -> Iterator[str]:
