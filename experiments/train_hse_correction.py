@@ -3,7 +3,8 @@
     python -m experiments.train_hse_correction TABLE --labels LABELS --leave-out leave_out.csv --features features
 
 TABLE holds structures and PBE gaps (column band_gap), LABELS the HSE gaps by material_id (column gap_hse). Split as in
-`experiments.train_heads`: the band-gap head that is corrected never saw the formulas reported on either.
+`experiments.train_heads`: the band-gap head that is corrected never saw the formulas reported on either. Intervals are
+calibrated on the training rows, each judged by a correction and a head that learned without its formula.
 """
 
 from __future__ import annotations
