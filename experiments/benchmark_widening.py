@@ -3,10 +3,11 @@
     python -m experiments.benchmark_widening replay TABLE --formula formula --column band_gap --out forecasts.csv
     python -m experiments.benchmark_widening report forecasts.csv
 
-A campaign knows 40 rows and measures 12 rounds of 8: of 100 drawn at random the first, or those with the largest mean +
-standard deviation. In round 6, or from it on, something changes: materials with oxygen give way to all others
-(`chemistry`), or values scatter by one more standard deviation of the table (`scatter`). Widening changes no choice here,
-so one replay serves every rule. The conductivities of an OBELiX table are read with --column log_ionic_conductivity.
+A campaign knows 40 rows of oxides and measures 12 rounds of 8, at random or (greedy) those with the largest mean +
+standard deviation of 100. In round 6 alone (returns) or from it on (stays) something changes: materials without oxygen
+are measured (chemistry), or values scatter by one more standard deviation of the table (scatter). Widening changes no
+choice here, so one replay serves every rule. The conductivities of an OBELiX table are read with --column
+log_ionic_conductivity.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ def report(files: Annotated[list[Path], typer.Argument(help="Written by replay."
     """Prints coverage, width and score of the intervals under every rule, by surrogate and change.
 
     Width: mean width of the 90 % intervals over that of the model's own. Score: the mean interval score of Gneiting and
-    Raftery (J. Am. Stat. Assoc. 102, 359, 2007) in standard deviations of the table, small when both width and misses are.
+    Raftery (J. Am. Stat. Assoc. 102, 359, 2007) in standard deviations of the table: small where width and misses are.
     """
     import pandas as pd
 

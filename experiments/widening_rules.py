@@ -1,7 +1,7 @@
 """Ideas for the factor on standard deviations, for `experiments.benchmark_widening` to compare.
 
-Each takes the scores [n] of all earlier outcomes (|measured - mean| in the model's own standard deviations, oldest first) and
-their ages [n] (rounds ago, at least 1), and gives the factor for the next round.
+Each takes the scores [n] of all earlier outcomes (|measured - mean| in the model's own standard deviations, oldest
+first) and their ages [n] (rounds ago, at least 1), and gives the factor for the next round.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _forgetting(most: int, chance: float) -> Rule:
 
 
 def _decaying(rate: float) -> Rule:
-    """Weights rate ** age in the test and in the quantile (Barber, Candes, Ramdas, Tibshirani, Ann. Stat. 51, 816, 2023)."""
+    """Weights rate ** age in test and quantile (Barber, Candes, Ramdas, Tibshirani, Ann. Stat. 51, 816, 2023)."""
     from scipy.special import betainc
 
     def rule(scores: Floats, ages: Integers) -> float:
@@ -88,13 +88,46 @@ def _decaying(rate: float) -> Rule:
 
 
 def _adaptive(step: float) -> Rule:
-    """Up after misses, down after hits (Gibbs and Candes, NeurIPS 2021), of the logarithm of the factor, never below 1."""
+    """Its logarithm goes up after misses, down after hits (Gibbs and Candes, NeurIPS 2021), never below 0."""
 
     def rule(scores: Floats, ages: Integers) -> float:
         factor = 1.0
         for age in sorted(set(ages.tolist()), reverse=True):
             found = scores[ages == age]
             factor = max(1.0, factor * math.exp(step * float(np.sum((found > factor * Z_90) - 0.1))))
+        return factor
+
+    return rule
+
+
+def _improbable(scores: Floats) -> bool:
+    from scipy.stats import binom
+
+    misses = int(np.sum(scores > Z_90))
+    return len(scores) >= FEWEST and bool(binom.sf(misses - 1, len(scores), 0.1) < IMPROBABLE)
+
+
+def _gated_adaptive(step: float, most: int = 30) -> Rule:
+    """As `_adaptive`, but 1 where the misses of the latest outcomes are not improbable."""
+    adaptive = _adaptive(step)
+    return lambda scores, ages: adaptive(scores, ages) if _improbable(scores[-most:]) else 1.0
+
+
+def _adaptive_level(step: float, most: int = 30) -> Rule:
+    """The window's quantile at a level that rises with misses and falls with hits, from 90 % (Gibbs, Candes 2021)."""
+
+    def rule(scores: Floats, ages: Integers) -> float:
+        level, factor = 0.9, 1.0
+        for age in sorted(set(ages.tolist()), reverse=True):
+            found, earlier = scores[ages == age], scores[ages >= age][-most:]
+            if factor > 1.0:
+                level += step * float(np.sum((found > factor * Z_90) - 0.1))
+                level = min(max(level, 0.1), 0.99)
+            if not _improbable(earlier):
+                level, factor = 0.9, 1.0
+                continue
+            rank = min(math.ceil(level * (len(earlier) + 1)), len(earlier))
+            factor = max(1.0, float(np.sort(earlier)[rank - 1]) / Z_90)
         return factor
 
     return rule
@@ -123,17 +156,22 @@ RULES: Mapping[str, Rule] = {
     "none": lambda scores, ages: 1.0,
     "window 30": _window(30),
     "window 20": _window(20),
-    "window 16": _window(16),
+    "window 50": _window(50),
     "least of 30 and 16": _least(30, 16),
-    "30, confirmed by 16 (0.5)": _confirmed(30, 16, 0.5),
     "30, confirmed by 8 (0.6)": _confirmed(30, 8, 0.6),
-    "30, forgets (0.05)": _forgetting(30, 0.05),
     "100, forgets (0.05)": _forgetting(100, 0.05),
+    "30, forgets (0.1)": _forgetting(30, 0.1),
     "decay 0.9": _decaying(0.9),
+    "decay 0.8": _decaying(0.8),
     "decay 0.7": _decaying(0.7),
-    "decay 0.5": _decaying(0.5),
     "adaptive 0.05": _adaptive(0.05),
     "adaptive 0.1": _adaptive(0.1),
-    "adaptive 0.2": _adaptive(0.2),
+    "gated adaptive 0.05": _gated_adaptive(0.05),
+    "gated adaptive 0.1": _gated_adaptive(0.1),
+    "adaptive level 0.02": _adaptive_level(0.02),
+    "adaptive level 0.05": _adaptive_level(0.05),
+    "adaptive level 0.1": _adaptive_level(0.1),
+    "30, shrinks 0.8": _shrinking(30, 0.8),
     "30, shrinks 0.7": _shrinking(30, 0.7),
+    "30, shrinks 0.5": _shrinking(30, 0.5),
 }
