@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import lzma
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -28,7 +28,7 @@ from experiments.conductivity_table import read_conductors
 from experiments.widening_rules import RULES
 from loop.honesty import SMALLEST_STD, Z_50, Z_90
 from materials.archive import Archive, Progress, Record
-from materials.base import Candidate, Composition, Measurement, Origin
+from materials.base import Candidate, Composition, Material, Measurement, Origin
 from materials.goals import Objective
 from surrogates.descriptors import DescriptorSettings
 from surrogates.gaussian_process import GaussianProcessSettings
@@ -68,13 +68,13 @@ class Table:
         self.candidates = [Candidate(material, Origin("files")) for material in materials]
         self.values = np.array([found[i][1] for i in chosen])
         self.values /= self.values.std()
-        self.descriptors = COMPOSITION.build().describe(materials).astype(np.float64)
+        self.descriptors = self._describe(materials)
         self.oxide = np.array(["O" in pmg.Composition(found[i][0]) for i in chosen])
 
     def gp(self, known: Integers, values: Floats, asked: Integers, seed: int) -> tuple[Floats, Floats]:
         """The surrogate of a campaign."""
         settings = GaussianProcessSettings(descriptor="composition", prior="none")
-        surrogate = settings.build((SEVERAL,), COMPOSITION.build().describe)
+        surrogate = settings.build((SEVERAL,), self._describe)
         records = []
         for i, value in zip(known, values, strict=True):
             told = Measurement(SEVERAL, float(value), unit="eV/atom", fidelity="PBE", oracle="table")
@@ -83,6 +83,9 @@ class Table:
         surrogate.fit(Archive(records, [Objective(SEVERAL, "maximize")]), seed)
         found = [row[0] for row in surrogate.predict([self.candidates[i] for i in asked])]
         return np.array([p.mean for p in found]), np.array([p.std for p in found])
+
+    def _describe(self, materials: Sequence[Material]) -> Floats:
+        return COMPOSITION.build().describe(materials).astype(np.float64)
 
     def forest(self, known: Integers, values: Floats, asked: Integers, seed: int) -> tuple[Floats, Floats]:
         """The mean and spread of extremely randomised trees: a model that is too sure."""
@@ -198,9 +201,15 @@ def judged(run: DataFrame) -> DataFrame:
             factors[now] = rule(scores, number - run["round"][earlier].to_numpy())
         half = Z_90 * own * factors
         missed = (error - half).clip(lower=0.0)
-        told = {"rule": name, "inside_90": missed == 0, "inside_50": error <= Z_50 * own * factors}
-        told |= {"factor": factors, "width": 2 * half, "own": 2 * Z_90 * own, "score": 2 * half + 20 * missed}
-        found.append(run.assign(**told))
+        columns = {
+            "inside_90": missed == 0,
+            "inside_50": error <= Z_50 * own * factors,
+            "factor": factors,
+            "width": 2 * half,
+            "own": 2 * Z_90 * own,
+            "score": 2 * half + 20 * missed,
+        }
+        found.append(pd.concat([run, pd.DataFrame({"rule": name, **columns})], axis=1))
     return pd.concat(found)
 
 

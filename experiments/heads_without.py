@@ -43,7 +43,7 @@ def head_without(
     if not path.exists():
         train = parts["train"]
         listed = np.isin(formulas_of(train), sorted(formulas))
-        seen = parts | {"train": train.where(~(listed & even(train)))}
+        seen = {**parts, "train": train.where(~(listed & even(train)))}
         typer.echo(f"{path}: learns from {len(seen['train'].values)} of {len(train.values)} rows")
         train_one(BandGapHead, seen, DESCRIPTORS[basis].version, Training(), seed, path)
     return BandGapHead.load(path)

@@ -52,6 +52,16 @@ def _confirmed(most: int, latest: int, doubtful: float) -> Rule:
     return rule
 
 
+def _capped(most: int, latest: int) -> Rule:
+    """A window, but no more than makes the intervals of the latest few hold all of them."""
+
+    def rule(scores: Floats, ages: Integers) -> float:
+        factor = _conformal(scores[-most:])
+        return max(1.0, min(factor, float(scores[-latest:].max()) / Z_90)) if factor > 1.0 else 1.0
+
+    return rule
+
+
 def _forgetting(most: int, chance: float) -> Rule:
     """A window that forgets what came before a round since when scores are smaller (Mann and Whitney's test)."""
     from scipy.stats import mannwhitneyu
@@ -67,21 +77,25 @@ def _forgetting(most: int, chance: float) -> Rule:
     return rule
 
 
-def _decaying(rate: float) -> Rule:
-    """Weights rate ** age in test and quantile (Barber, Candes, Ramdas, Tibshirani, Ann. Stat. 51, 816, 2023)."""
+def _decaying(rate: float, tested: int = 0) -> Rule:
+    """Outcomes weigh rate ** age, in outcomes, in the quantile (Barber, Candes, Ramdas, Tibshirani, Ann. Stat. 51, 816).
+
+    tested: drift is judged by so many of the latest outcomes alike; by all with their weights where it is 0.
+    """
     from scipy.special import betainc
 
     def rule(scores: Floats, ages: Integers) -> float:
         if len(scores) < FEWEST:
             return 1.0
-        weights = rate ** (ages - 1.0)
+        weights = rate ** np.arange(len(scores))[::-1]
         effective = weights.sum() ** 2 / (weights**2).sum()
         misses = effective * float(np.average(scores > Z_90, weights=weights))
-        if misses == 0 or betainc(misses, effective - misses + 1, 0.1) >= IMPROBABLE:
+        weighed = misses > 0 and bool(betainc(misses, effective - misses + 1, 0.1) < IMPROBABLE)
+        if not (_improbable(scores[-tested:]) if tested else weighed):
             return 1.0
         order = np.argsort(scores)
-        reached = np.cumsum(weights[order]) / (weights.sum() + 1.0) >= 0.9
-        place = int(np.argmax(reached)) if reached.any() else -1
+        reached = np.cumsum(weights[order]) / (weights.sum() + 1.0)
+        place = min(int(np.searchsorted(reached, 0.9)), len(scores) - 1)
         return max(1.0, float(scores[order][place]) / Z_90)
 
     return rule
@@ -155,23 +169,24 @@ def _shipped(scores: Floats, ages: Integers) -> float:
 RULES: Mapping[str, Rule] = {
     "none": lambda scores, ages: 1.0,
     "window 30": _window(30),
-    "window 20": _window(20),
-    "window 50": _window(50),
+    "window 16": _window(16),
     "least of 30 and 16": _least(30, 16),
-    "30, confirmed by 8 (0.6)": _confirmed(30, 8, 0.6),
-    "100, forgets (0.05)": _forgetting(100, 0.05),
+    "30, confirmed by 8": _confirmed(30, 8, 0.6),
+    "30, confirmed by 10": _confirmed(30, 10, 0.7),
+    "30, confirmed by 8 twice": _confirmed(30, 8, 0.5),
+    "30, confirmed by 16 twice": _confirmed(30, 16, 0.5),
+    "30, capped by 6": _capped(30, 6),
+    "30, capped by 8": _capped(30, 8),
+    "30, capped by 10": _capped(30, 10),
+    "30, capped by 12": _capped(30, 12),
+    "50, capped by 8": _capped(50, 8),
+    "50, capped by 10": _capped(50, 10),
+    "100, capped by 10": _capped(100, 10),
     "30, forgets (0.1)": _forgetting(30, 0.1),
-    "decay 0.9": _decaying(0.9),
-    "decay 0.8": _decaying(0.8),
-    "decay 0.7": _decaying(0.7),
+    "weights 0.98": _decaying(0.98),
     "adaptive 0.05": _adaptive(0.05),
-    "adaptive 0.1": _adaptive(0.1),
     "gated adaptive 0.05": _gated_adaptive(0.05),
     "gated adaptive 0.1": _gated_adaptive(0.1),
-    "adaptive level 0.02": _adaptive_level(0.02),
-    "adaptive level 0.05": _adaptive_level(0.05),
     "adaptive level 0.1": _adaptive_level(0.1),
-    "30, shrinks 0.8": _shrinking(30, 0.8),
     "30, shrinks 0.7": _shrinking(30, 0.7),
-    "30, shrinks 0.5": _shrinking(30, 0.5),
 }
