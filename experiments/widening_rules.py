@@ -77,10 +77,10 @@ def _forgetting(most: int, chance: float) -> Rule:
     return rule
 
 
-def _decaying(rate: float, tested: int = 0) -> Rule:
-    """Outcomes weigh rate ** age, in outcomes, in the quantile (Barber, Candes, Ramdas, Tibshirani, Ann. Stat. 51, 816).
+def _decaying(rate: float) -> Rule:
+    """Outcomes weigh rate ** age, in outcomes, in the test and in the quantile.
 
-    tested: drift is judged by so many of the latest outcomes alike; by all with their weights where it is 0.
+    Barber, Candes, Ramdas, Tibshirani, Ann. Stat. 51, 816 (2023).
     """
     from scipy.special import betainc
 
@@ -90,8 +90,7 @@ def _decaying(rate: float, tested: int = 0) -> Rule:
         weights = rate ** np.arange(len(scores))[::-1]
         effective = weights.sum() ** 2 / (weights**2).sum()
         misses = effective * float(np.average(scores > Z_90, weights=weights))
-        weighed = misses > 0 and bool(betainc(misses, effective - misses + 1, 0.1) < IMPROBABLE)
-        if not (_improbable(scores[-tested:]) if tested else weighed):
+        if misses == 0 or betainc(misses, effective - misses + 1, 0.1) >= IMPROBABLE:
             return 1.0
         order = np.argsort(scores)
         reached = np.cumsum(weights[order]) / (weights.sum() + 1.0)
@@ -168,25 +167,17 @@ def _shipped(scores: Floats, ages: Integers) -> float:
 
 RULES: Mapping[str, Rule] = {
     "none": lambda scores, ages: 1.0,
+    "shipped": _shipped,
     "window 30": _window(30),
-    "window 16": _window(16),
+    "window 50": _window(50),
+    "30, 2 misses in 8": _confirmed(30, 8, 0.5),
     "least of 30 and 16": _least(30, 16),
-    "30, confirmed by 8": _confirmed(30, 8, 0.6),
-    "30, confirmed by 10": _confirmed(30, 10, 0.7),
-    "30, confirmed by 8 twice": _confirmed(30, 8, 0.5),
-    "30, confirmed by 16 twice": _confirmed(30, 16, 0.5),
-    "30, capped by 6": _capped(30, 6),
-    "30, capped by 8": _capped(30, 8),
     "30, capped by 10": _capped(30, 10),
-    "30, capped by 12": _capped(30, 12),
-    "50, capped by 8": _capped(50, 8),
-    "50, capped by 10": _capped(50, 10),
-    "100, capped by 10": _capped(100, 10),
     "30, forgets (0.1)": _forgetting(30, 0.1),
+    "30, shrinks 0.7": _shrinking(30, 0.7),
     "weights 0.98": _decaying(0.98),
+    "weights 0.96": _decaying(0.96),
     "adaptive 0.05": _adaptive(0.05),
-    "gated adaptive 0.05": _gated_adaptive(0.05),
     "gated adaptive 0.1": _gated_adaptive(0.1),
     "adaptive level 0.1": _adaptive_level(0.1),
-    "30, shrinks 0.7": _shrinking(30, 0.7),
 }
