@@ -24,7 +24,9 @@ def table() -> Table:
     return Table(POOL, "formula", COLUMN)
 
 
-def nothing_learned(known: np.ndarray, values: np.ndarray, asked: np.ndarray, seed: int) -> tuple:
+def nothing_learned(
+    known: np.ndarray, values: np.ndarray, asked: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The mean and spread of what is known."""
     assert len(known) == len(values) == len(set(known.tolist()))
     return np.full(len(asked), values.mean()), np.full(len(asked), values.std())
