@@ -36,7 +36,9 @@ def main(
     leave_out: Annotated[Path, typer.Option(help="CSV with a column reduced_formula.")],
     features: Annotated[Path, typer.Option(help="Folder of the descriptors.")] = Path("features"),
     out: Annotated[Path, typer.Option(help="Folder of the weights.")] = WEIGHTS,
-    heads: Annotated[Path, typer.Option(help="Folder for the heads trained to calibrate.")] = Path("runs/heads"),
+    heads: Annotated[Path, typer.Option(help="Folder for the heads trained to calibrate.")] = Path(
+        "runs/heads"
+    ),
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="Train nothing, only measure the weights that are there.")
     ] = False,
