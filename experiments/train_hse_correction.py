@@ -3,7 +3,8 @@
     python -m experiments.train_hse_correction TABLE --labels LABELS --leave-out leave_out.csv --features features
 
 TABLE holds structures and PBE gaps (column band_gap), LABELS the HSE gaps by material_id (column gap_hse). Split as in
-`experiments.train_heads`: the band-gap head that is corrected never saw the formulas reported on either.
+`experiments.train_heads`: the band-gap head that is corrected never saw the formulas reported on either. Intervals are
+calibrated on the training rows, each judged by a correction and a head that learned without its formula.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from experiments.heads_without import even, formulas_of, head_without
 from experiments.train_heads import Part, kept, labelled, split
 from experiments.training_tables import left_out, named_errors
 from materials.base import Composition
 from surrogates.heads.band_gap import METAL, BandGapHead
 from surrogates.heads.base import HeadPrediction
-from surrogates.heads.hse import HseCorrection, HseGapHead, correction_rows
+from surrogates.heads.hse import CALCULATED, HseCorrection, HseGapHead, correction_rows
+from surrogates.heads.laplace import LaplaceMixture, widening
 from surrogates.heads.shipped import DESCRIPTORS, HSE_CORRECTION, WEIGHTS, Basis, shipped_head
 
 Floats = npt.NDArray[np.float64]
@@ -33,6 +36,9 @@ def main(
     leave_out: Annotated[Path, typer.Option(help="CSV with a column reduced_formula.")],
     features: Annotated[Path, typer.Option(help="Folder of the descriptors.")] = Path("features"),
     out: Annotated[Path, typer.Option(help="Folder of the weights.")] = WEIGHTS,
+    heads: Annotated[Path, typer.Option(help="Folder for the heads trained to calibrate.")] = Path(
+        "runs/heads"
+    ),
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="Train nothing, only measure the weights that are there.")
     ] = False,
@@ -48,7 +54,8 @@ def main(
     }
     path = out / HSE_CORRECTION
     if not evaluate:
-        train(hse, rows, seed).save(path)
+        unseeing = heads_to_calibrate(table, left_out(leave_out), features, heads, hse, seed)
+        train(hse["train"], rows["train"], unseeing, seed).save(path)
         typer.echo(f"{path.stat().st_size / 1e3:.0f} kB")
     correction = HseCorrection.load(path)  # what is reported is what ships
     guesses = baselines(pbe["train"].values, hse["train"].values)
@@ -66,20 +73,43 @@ def main(
             compare(predicted, guesses, gaps, measured.values, exact)
 
 
-def train(hse: Mapping[str, Part], rows: Mapping[str, Part], seed: int) -> HseCorrection:
-    """The correction, calibrated for calculated gaps and for those of either head."""
-    learned, held_out = rows["train"], rows["validation"]
-    formulas = [crystal.structure.composition.reduced_formula for crystal in learned.crystals]
-    correction = HseCorrection.fit(learned.descriptors, learned.values, formulas, seed)
-    correction.calibrate(held_out.descriptors, held_out.values)
+def heads_to_calibrate(
+    table: Path, hidden: frozenset[str], features: Path, folder: Path, hse: Mapping[str, Part], seed: int
+) -> Mapping[Basis, BandGapHead]:
+    """Heads that never saw the formulas with HSE gaps and an even tenth."""
+    found = kept(table, hidden, "")
+    gaps = labelled(found, "band_gap", None, 0.0)
+    formulas = {formula for part in hse.values() for formula in formulas_of(part)}
+    return {
+        basis: head_without(formulas, split(found, gaps, features, settings), basis, folder, seed)
+        for basis, settings in DESCRIPTORS.items()
+    }
+
+
+def train(hse: Part, rows: Part, heads: Mapping[Basis, BandGapHead], seed: int) -> HseCorrection:
+    """The correction, its intervals calibrated on rows whose formula neither correction nor head learned from.
+
+    hse: with the crystals' descriptors; rows: the same with those of the correction.
+    """
+    formulas = formulas_of(rows)
+    correction = HseCorrection.fit(rows.descriptors, rows.values, formulas, seed)
+    without = HseCorrection.fit_without(rows.descriptors, rows.values, formulas, seed)
     # Metals are nearly always inside their interval, so they do not count here.
-    open_gap = hse["validation"].where(held_out.descriptors[:, 0] >= METAL)
-    for basis in DESCRIPTORS:
-        head = shipped_head("band_gap", basis)
-        assert isinstance(head, BandGapHead)
-        combined = HseGapHead(head, correction, basis)
-        combined.calibrate(open_gap.crystals, descriptors_for(basis, open_gap), open_gap.values)
-    typer.echo(f"widenings {correction.widenings}")
+    gap = rows.descriptors[:, 0] >= METAL
+    unseen = gap & even(rows)
+    found = [one.distribution(rows.descriptors[held_out[gap[held_out]]]) for held_out, one in without]
+    values = np.concatenate([rows.values[held_out[gap[held_out]]] for held_out, _ in without])
+    correction.widenings[CALCULATED] = widening(LaplaceMixture.joined(found), values)
+    for basis, head in heads.items():
+        parts, found = [], []
+        for held_out, one in without:
+            one.widenings[CALCULATED] = correction.widenings[CALCULATED]
+            part = hse.where(np.isin(np.arange(len(gap)), held_out) & unseen)
+            parts.append(part.values)
+            combined = HseGapHead(head, one, basis)
+            found.append(combined.distribution(part.crystals, descriptors_for(basis, part)))
+        correction.widenings[basis] = widening(LaplaceMixture.joined(found), np.concatenate(parts))
+    typer.echo(f"calibrated on {gap.sum()} and {unseen.sum()} rows: {correction.widenings}")
     return correction
 
 

@@ -18,7 +18,7 @@ from surrogates.heads.band_gap import METAL, BandGapHead
 from surrogates.heads.base import Head, HeadPrediction
 from surrogates.heads.files import Arrays, part_of, read_weights
 from surrogates.heads.forest import Forest
-from surrogates.heads.laplace import LaplaceMixture, widening
+from surrogates.heads.laplace import LaplaceMixture
 from surrogates.heads.neighbourhood import Neighbourhood
 
 Floats = npt.NDArray[np.float64]
@@ -73,8 +73,8 @@ class HseCorrection:
     What HSE adds is a sum of trees, its error another; where PBE has no gap a third tells how likely HSE has none
     either, and the first what it opens if it does. HSE: Heyd, Scuseria, Ernzerhof, J. Chem. Phys. 118, 8207 (2003).
 
-    widenings: what gives 90 % intervals their coverage on formulas held out from training, for calculated PBE gaps and
-    for those that the head of a basis predicts.
+    widenings: what gives 90 % intervals their coverage on materials with a PBE gap whose formulas were held out from
+    training, for calculated PBE gaps and for those that the head of a basis predicts.
     """
 
     version: ClassVar[str] = f"PBE gap and composition/{STATISTICS_VERSION}"
@@ -117,11 +117,18 @@ class HseCorrection:
             Neighbourhood.of(rows, seed),
         )
 
-    def calibrate(self, rows: Floats, hse: Floats) -> None:
-        """Sets the widening for calculated PBE gaps by materials that were not learned from and have one."""
-        known = rows[:, 0] >= METAL
-        self.widenings[CALCULATED] = 1.0
-        self.widenings[CALCULATED] = widening(self.distribution(rows[known]), hse[known])
+    @classmethod
+    def fit_without(
+        cls, rows: Floats, hse: Floats, formulas: Sequence[str], seed: int
+    ) -> list[tuple[npt.NDArray[np.intp], Self]]:
+        """For each of FOLDS of the formulas its rows, and a correction that learned from all others."""
+        from sklearn.model_selection import GroupKFold
+
+        names = np.asarray(formulas)
+        return [
+            (held_out, cls.fit(rows[learned], hse[learned], names[learned].tolist(), seed))
+            for learned, held_out in GroupKFold(FOLDS).split(rows, groups=names)
+        ]
 
     def distribution(self, rows: Floats) -> LaplaceMixture:
         """Of the HSE gap, for rows [n, d]."""
@@ -182,11 +189,9 @@ class HseGapHead(Head):
     def __init__(self, pbe: BandGapHead, correction: HseCorrection, basis: str) -> None:
         self._pbe, self._correction, self._basis = pbe, correction, basis
 
-    def calibrate(self, materials: Sequence[Material], descriptors: Floats, hse: Floats) -> None:
-        """Sets the correction's widening for this basis by materials that neither learned from."""
-        self._correction.widenings[self._basis] = 1.0
-        mixture = self._corrected(descriptors, self._likely_gaps(materials, descriptors))
-        self._correction.widenings[self._basis] = widening(mixture, hse)
+    def distribution(self, materials: Sequence[Material], descriptors: Floats) -> LaplaceMixture:
+        """Of the HSE gap, for descriptors [n, d] that are finite."""
+        return self._corrected(descriptors, self._likely_gaps(materials, descriptors))
 
     def predict(self, materials: Sequence[Material], descriptors: Floats) -> HeadPrediction:
         known = np.asarray(np.isfinite(descriptors).all(axis=1), dtype=bool)

@@ -6,6 +6,7 @@ calculations hardly move.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,14 @@ class LaplaceMixture:
         center = self._mean(self.medians)
         medians = center + factor * (self.medians - center)
         return LaplaceMixture(medians, factor * self.scales, self.zero, self.weights)
+
+    @classmethod
+    def joined(cls, mixtures: Sequence[LaplaceMixture]) -> LaplaceMixture:
+        """The rows of mixtures with equally many members, in their order."""
+        medians, scales = ([getattr(m, name) for m in mixtures] for name in ("medians", "scales"))
+        zeros = [m.zero for m in mixtures]
+        weights = [np.ones_like(m.medians) if m.weights is None else m.weights for m in mixtures]
+        return cls(*(np.concatenate(x, axis=-1) for x in (medians, scales, zeros, weights)))
 
     def _mean(self, parts: Floats) -> Floats:
         return np.asarray(np.average(parts, axis=0, weights=self.weights))

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from loop.honesty import FEWEST, SMALLEST_STD, WINDOW, Forecast, honesty, widening
+from loop.honesty import FEWEST, LATEST, SMALLEST_STD, WINDOW, Forecast, honesty, widening
 from materials.base import Bound
 
 NUMBERS = st.floats(-1e3, 1e3)
@@ -157,6 +157,19 @@ def test_the_latest_outcomes_decide() -> None:
     assert widening(wrong).factor > 3.0
     assert widening(wrong + right).factor == widening(right).factor == 1.0
     assert widening(right + wrong).factor == widening(wrong).factor
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(2.0, 100.0), min_size=FEWEST, max_size=FEWEST),
+    st.lists(st.floats(-1.6, 1.6), max_size=WINDOW - FEWEST - 1),
+)
+def test_a_bad_round_is_forgotten_once_the_latest_outcomes_are_held(
+    bad: list[float], good: list[float]
+) -> None:
+    missed, held = ([Forecast(0.0, 1.0, x) for x in values] for values in (bad, good))
+    assert (widening(missed + held).factor > 1.0) == (len(held) < LATEST)
+    assert widening(missed + held + missed[:1]).factor > 1.0
 
 
 @settings(max_examples=50, deadline=None)

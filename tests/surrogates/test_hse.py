@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from materials.base import Composition, Crystal, Material
 from surrogates.element_statistics import NUMBER_OF_COLUMNS
 from surrogates.heads.band_gap import BandGapHead
 from surrogates.heads.base import HeadError
-from surrogates.heads.hse import HseCorrection, correction_rows
-from surrogates.heads.laplace import LaplaceMixture
+from surrogates.heads.hse import CALCULATED, HseCorrection, correction_rows
+from surrogates.heads.laplace import LaplaceMixture, widening
 from surrogates.heads.shipped import DESCRIPTORS, HSE_CORRECTION, WEIGHTS, Basis, hse_correction, shipped_head
 
 
@@ -34,7 +35,8 @@ def correction() -> HseCorrection:
     rows, hse, formulas = toy(500, 0)
     found = HseCorrection.fit(rows, hse, formulas, seed=0)
     rows, hse, _ = toy(400, 1)
-    found.calibrate(rows, hse)
+    gap = rows[:, 0] > 0
+    found.widenings[CALCULATED] = widening(found.distribution(rows[gap]), hse[gap])
     return found
 
 
@@ -76,6 +78,40 @@ def test_a_file_gives_it_back(correction: HseCorrection, tmp_path: Path) -> None
 def test_weights_of_a_head_are_no_correction() -> None:
     with pytest.raises(HeadError, match="where matloop-correction-1, band_gap is needed"):
         HseCorrection.load(WEIGHTS / "band_gap_composition.safetensors")
+
+
+@pytest.mark.slow
+def test_every_formula_meets_a_correction_that_never_saw_it() -> None:
+    """HSE gaps that the formula alone decides can be learned by heart, but not by who never saw the formula."""
+    _, _, formulas = toy(120, 4)
+    names, places = np.unique(formulas, return_inverse=True)
+    rng = np.random.default_rng(5)
+    metal = rng.random(len(names)) < 0.3
+    hse = np.where(metal, rng.random(len(names)) < 0.5, 4.0 + rng.normal(size=len(names)))[places]
+    rows = np.column_stack([~metal * 1.0, rng.normal(size=(len(names), 4))])[places]
+    gap = rows[:, 0] > 0
+
+    def error(one: HseCorrection, part: np.ndarray) -> float:
+        return float(np.abs(one.distribution(rows[part]).quantile(0.5) - hse[part]).mean())
+
+    parts = HseCorrection.fit_without(rows, hse, formulas, 0)
+    assert sorted(np.concatenate([part for part, _ in parts]).tolist()) == list(range(120))
+    unseen = [error(one, part[gap[part]]) for part, one in parts]
+    assert np.mean(unseen) > 1.5 * error(HseCorrection.fit(rows, hse, formulas, 0), np.flatnonzero(gap))
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_joined_mixtures_say_what_each_said(sizes: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mixtures = [
+        LaplaceMixture(rng.normal(size=(3, n)), rng.uniform(0.1, 2.0, (3, n)), rng.random(n)) for n in sizes
+    ]
+    mixtures[0] = replace(mixtures[0], weights=rng.uniform(0.1, 1.0, mixtures[0].medians.shape))
+    joined = LaplaceMixture.joined(mixtures)
+    for probability in (0.05, 0.5, 0.95):
+        each = np.concatenate([mixture.quantile(probability) for mixture in mixtures])
+        assert joined.quantile(probability) == pytest.approx(each, abs=1e-6)
 
 
 def test_a_weighted_mixture_leans_to_the_heavier_part() -> None:
