@@ -77,21 +77,20 @@ def restarted(path: Path, number: int, seed: int) -> str:
     potential = load_potential()
     structures = converged_rows(path)[1]
     drawn = np.random.default_rng(seed).permutation(len(structures))[:number]
-    steps, gains, unlike = np.zeros(3, dtype=int), [], 0
+    rows = []
     for i in drawn:
         try:
             whole = relax(structures[i], potential)
             look = relax(structures[i], potential, steps=STEPS)
             rest = relax(look.structure, potential)
         except RelaxationError:
-            unlike += 1
             continue
-        steps += [whole.steps, look.steps, rest.steps]
-        gains.append(whole.energy_per_atom - rest.energy_per_atom)
-    lower, higher = np.sum(np.array(gains) > SAME), np.sum(np.array(gains) < -SAME)
+        rows.append((whole.steps, look.steps, rest.steps, whole.energy_per_atom - rest.energy_per_atom))
+    steps, looks, rests, lower = np.array(rows).T
     return (
-        f"{len(gains)} relaxations: whole {steps[0]} steps, looks {steps[1]} and from there {steps[2]}; {lower} end "
-        f"more than {SAME:g} eV/atom lower, {higher} higher; {unlike} fell apart"
+        f"{len(rows)} of {number} relaxations: whole {steps.sum():.0f} steps, looks {looks.sum():.0f} and from there "
+        f"{rests.sum():.0f}; more steps in the median {np.median(looks + rests - steps):.0f}; {np.sum(lower > SAME)} end "
+        f"more than {SAME:g} eV/atom lower, {np.sum(lower < -SAME)} higher"
     )
 
 
