@@ -89,8 +89,8 @@ def restarted(path: Path, number: int, seed: int) -> str:
     steps, looks, rests, lower = np.array(rows).T
     return (
         f"{len(rows)} of {number} relaxations: whole {steps.sum():.0f} steps, looks {looks.sum():.0f} and from there "
-        f"{rests.sum():.0f}; more steps in the median {np.median(looks + rests - steps):.0f}; {np.sum(lower > SAME)} end "
-        f"more than {SAME:g} eV/atom lower, {np.sum(lower < -SAME)} higher"
+        f"{rests.sum():.0f}; more steps in the median {np.median(looks + rests - steps):.0f}; {np.sum(lower > SAME)} "
+        f"end more than {SAME:g} eV/atom lower, {np.sum(lower < -SAME)} higher"
     )
 
 
