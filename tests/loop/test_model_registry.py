@@ -1,0 +1,215 @@
+"""Learned models in MLflow's registry: real stores and servers, real files, and failures between any two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from campaigns import write_campaign
+from mlflow import MlflowClient, artifacts
+from safetensors.numpy import load_file, save_file
+from stored_campaign import GOALS, LINE, A, B, C, decision
+
+from loop.config import CampaignConfig
+from loop.database.store import Store
+from loop.events import Listener
+from loop.loading import load_campaign
+from loop.report.view import read_view
+from loop.tracking import Tracker
+
+NAME = "table.energy_model"
+
+
+class Heard(Listener):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+class RunFolder:
+    """A campaign's run folder to which rounds and models are added as the engine adds them."""
+
+    def __init__(self, folder: Path) -> None:
+        file = write_campaign(folder.parent / f"{folder.name}-file", tracking={"experiment": "registry"})
+        self.config: CampaignConfig = load_campaign(file).config
+        self.folder = folder
+        folder.mkdir()
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        with Store.open(self.folder / "campaign.db", self.config.name, create=True) as store:
+            yield store
+
+    def add_round(self, number: int, *, closed: bool = True) -> None:
+        picked = (A, B, C)[number - 1]
+        with self.store() as store:
+            store.commit_decision(number, **decision([picked], [picked]))
+            if closed:
+                store.close_round(number)
+
+    def add_model(self, number: int, *, champion: bool, role: str = "energy_model") -> Path:
+        path = self.folder / "models" / str(number) / f"{role}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"weights": np.full(3, float(number))}, path)
+        digest = sha256(path.read_bytes()).hexdigest()
+        with self.store() as store:
+            place = str(path.relative_to(self.folder))
+            store.add_model(role, f"{role}@{number}", place, digest, champion=champion, round=number)
+        return path
+
+    def log(self) -> list[str]:
+        """What a driver that starts now does for MLflow; the warnings it gave."""
+        heard, written = Heard(), Future[None]()
+        written.set_result(None)
+        with self.store() as store:
+            view = read_view(store, GOALS, (), LINE)
+            tracker = Tracker(self.config, heard)
+            tracker.log(store, view, self.folder, written)
+            tracker.finish(store, view, self.folder, written)
+        return heard.warnings
+
+
+class Registry:
+    """What somebody else finds in an MLflow store."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.client = MlflowClient(uri)
+
+    def versions(self, name: str = NAME) -> list[str]:
+        found = sorted(self.client.search_model_versions(f"name = '{name}'"), key=lambda v: int(v.version))
+        return [version.tags["matloop.version"] for version in found]
+
+    def aliases(self, name: str = NAME) -> dict[str, str]:
+        found = self.client.get_registered_model(name).aliases
+        return {
+            alias: self.client.get_model_version(name, str(version)).tags["matloop.version"]
+            for alias, version in found.items()
+        }
+
+    def weights(self, alias: str, name: str = NAME) -> float:
+        place = artifacts.download_artifacts(f"models:/{name}@{alias}", tracking_uri=self.uri)
+        (path,) = Path(place).iterdir()
+        assert path.name == "energy_model.safetensors"
+        return float(load_file(path)["weights"][0])
+
+    def round_of_run(self, version: str, name: str = NAME) -> str:
+        (found,) = [
+            v
+            for v in self.client.search_model_versions(f"name = '{name}'")
+            if v.tags["matloop.version"] == version
+        ]
+        return str(self.client.get_run(found.run_id).data.tags["matloop.round"])
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.chdir(tmp_path)
+    return Registry(uri)
+
+
+def test_models_become_versions_with_aliases_and_files(tmp_path: Path, registry: Registry) -> None:
+    run = RunFolder(tmp_path / "run")
+    shipped = run.add_model(0, champion=True)
+    run.add_round(1)
+    assert run.log() == []
+    assert registry.versions() == ["energy_model@0"]
+    assert registry.aliases() == {"champion": "energy_model@0"}
+    (version,) = registry.client.search_model_versions(f"name = '{NAME}'")
+    assert version.tags == {
+        "matloop.version": "energy_model@0",
+        "matloop.round": "0",
+        "matloop.sha256": sha256(shipped.read_bytes()).hexdigest(),
+        "matloop.format": "safetensors",
+    }
+    run.add_model(1, champion=False)
+    run.add_round(2)
+    run.add_model(2, champion=False)
+    assert run.log() == []
+    assert registry.versions() == ["energy_model@0", "energy_model@1", "energy_model@2"]
+    assert registry.aliases() == {"champion": "energy_model@0", "challenger": "energy_model@2"}
+    assert (registry.weights("champion"), registry.weights("challenger")) == (0.0, 2.0)
+    assert [registry.round_of_run(v) for v in registry.versions()] == ["all", "1", "2"]
+
+
+def test_a_challenger_that_wins_takes_the_title(tmp_path: Path, registry: Registry) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.add_model(0, champion=True)
+    run.add_round(1)
+    run.add_model(1, champion=False)
+    run.log()
+    run.add_round(2)
+    run.add_model(2, champion=True)
+    run.log()
+    assert registry.aliases() == {"champion": "energy_model@2", "challenger": "energy_model@1"}
+    assert registry.weights("champion") == 2.0
+
+
+def test_the_model_of_an_open_round_is_there_already(tmp_path: Path, registry: Registry) -> None:
+    """It is in use: the round's run is begun for it, and logged when the round closes."""
+    run = RunFolder(tmp_path / "run")
+    run.add_round(1, closed=False)
+    run.add_model(1, champion=True)
+    run.log()
+    assert registry.aliases() == {"champion": "energy_model@1"}
+    with run.store() as store:
+        assert store.run_ids().keys() == {None}
+        store.close_round(1)
+    run.log()
+    experiment = registry.client.get_experiment_by_name("registry")
+    runs = registry.client.search_runs([experiment.experiment_id])
+    assert sorted(r.data.tags["matloop.round"] for r in runs) == ["1", "all"]
+    assert all("measured" in r.data.metrics for r in runs)
+
+
+def test_surrogates_are_not_registered(tmp_path: Path, registry: Registry) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.add_round(1)
+    run.add_model(1, champion=True, role="gp_band_gap")
+    assert run.log() == []
+    assert list(registry.client.search_registered_models()) == []
+
+
+def test_two_run_folders_of_one_name_do_not_mix(tmp_path: Path, registry: Registry) -> None:
+    first, second = RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")
+    first.add_model(0, champion=True)
+    second.add_model(0, champion=True)
+    second.add_round(1)
+    second.add_model(1, champion=True)
+    for _ in range(2):
+        assert first.log() == second.log() == []
+    other = f"{NAME}.{sha256(str(second.folder).encode()).hexdigest()[:8]}"
+    assert registry.versions() == ["energy_model@0"]
+    assert registry.aliases() == {"champion": "energy_model@0"}
+    assert registry.versions(other) == ["energy_model@0", "energy_model@1"]
+    assert registry.aliases(other) == {"champion": "energy_model@1", "challenger": "energy_model@0"}
+    places = {m.name: m.tags["matloop.run_folder"] for m in registry.client.search_registered_models()}
+    assert places == {NAME: str(first.folder), other: str(second.folder)}
+
+
+def test_a_file_that_is_gone_or_changed_is_named_and_caught_up(tmp_path: Path, registry: Registry) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.add_model(0, champion=True)
+    run.add_round(1)
+    path = run.add_model(1, champion=False)
+    kept = path.read_bytes()
+    path.write_bytes(kept + b" ")
+    (warning,) = run.log()
+    assert f"{path} has changed" in warning
+    path.unlink()
+    (warning,) = run.log()
+    assert f"{path} cannot be read (No such file or directory), so energy_model@1 is not" in warning
+    assert registry.aliases() == {"champion": "energy_model@0"}
+    path.write_bytes(kept)
+    assert run.log() == []
+    assert registry.aliases() == {"champion": "energy_model@0", "challenger": "energy_model@1"}
+    assert registry.versions() == ["energy_model@0", "energy_model@1"]
