@@ -181,14 +181,14 @@ def _log(
     # Patience belongs to the campaign, not to a server that is down: few retries unless the user set more.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    # A server's client prints addresses into the live display.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     client = MlflowClient(tracking_uri())
     runs = _Runs(client, settings.experiment, config.name, folder)
-    if not client.get_run(runs.parent).data.params:
-        for key, value in _flat(shown(config)).items():
-            client.log_param(runs.parent, key, value)
+    _log_configuration(client, runs.parent, config)
     ids = {entry.number: _log_round(client, runs, entry) for entry in rounds}
     wait([written])
     for name in ARTIFACTS:
@@ -235,6 +235,16 @@ class _Runs:
             return str(found[0].info.run_id)
         made = self._client.create_run(self._experiment_id, run_name=name, tags={**wanted, **more})
         return str(made.info.run_id)
+
+
+def _log_configuration(client: MlflowClient, run_id: str, config: CampaignConfig) -> None:
+    """The parameters that the run does not have yet; MLflow changes none and takes a hundred at once."""
+    from mlflow.entities import Param
+
+    known = client.get_run(run_id).data.params
+    missing = [Param(key, value) for key, value in _flat(shown(config)).items() if key not in known]
+    for start in range(0, len(missing), 100):
+        client.log_batch(run_id, params=missing[start : start + 100])
 
 
 def _log_round(client: MlflowClient, runs: _Runs, entry: RoundLog) -> str:

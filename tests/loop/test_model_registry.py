@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pytest
 from campaigns import write_campaign
 from mlflow import MlflowClient, artifacts
+from mlflow_servers import Relay, mlflow_server
 from safetensors.numpy import load_file, save_file
 from stored_campaign import GOALS, LINE, A, B, C, decision
 
@@ -109,8 +113,17 @@ class Registry:
         return str(self.client.get_run(found.run_id).data.tags["matloop.round"])
 
 
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, which take seconds to make."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+def registry(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    copyfile(empty_store, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.chdir(tmp_path)
@@ -213,3 +226,31 @@ def test_a_file_that_is_gone_or_changed_is_named_and_caught_up(tmp_path: Path, r
     assert run.log() == []
     assert registry.aliases() == {"champion": "energy_model@0", "challenger": "energy_model@1"}
     assert registry.versions() == ["energy_model@0", "energy_model@1"]
+
+
+@pytest.mark.slow
+def test_a_server_that_fails_between_any_two_steps_is_caught_up_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver whose server goes away leaves what a killed driver leaves: all requests up to some one are done."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with mlflow_server(tmp_path) as url, Relay(url) as relay:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", relay.url)
+        registry, name = Registry(url), NAME
+        for healthy in count():
+            run = RunFolder(tmp_path / f"run{healthy}")
+            run.add_round(1)
+            run.add_model(0, champion=True)
+            run.add_model(1, champion=False)
+            relay.healthy, relay.answer_lost = healthy, healthy % 2 == 0
+            warnings = run.log()
+            if not warnings:
+                break
+            assert all("MLflow" in warning for warning in warnings)
+            relay.healthy = math.inf
+            assert run.log() == []
+            assert registry.versions(name) == ["energy_model@0", "energy_model@1"]
+            assert registry.aliases(name) == {"champion": "energy_model@0", "challenger": "energy_model@1"}
+            assert (registry.weights("champion", name), registry.weights("challenger", name)) == (0.0, 1.0)
+            name = f"{NAME}.{sha256(str(tmp_path / f'run{healthy + 1}').encode()).hexdigest()[:8]}"
+        assert healthy > 20
