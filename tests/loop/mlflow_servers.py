@@ -88,7 +88,7 @@ class Relay:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815 (http.server calls them so)
 
             def log_message(self, *_: object) -> None:
                 """Quiet."""
