@@ -127,12 +127,12 @@ class CampaignConfig(Settings):
         description="Where candidates come from.",
     )
     surrogate: Annotated[SurrogateSettings, OneOf(SURROGATES)] = Field(
-        default={"kind": "gp"},
+        default={"kind": SURROGATES.default},
         validate_default=True,
         description="The cheap model of what the oracles measure.",
     )
     acquisition: Annotated[AcquisitionSettings, OneOf(ACQUISITIONS)] = Field(
-        default={"kind": "noisy_expected_improvement"},
+        default={"kind": ACQUISITIONS.default},
         validate_default=True,
         description="How the batch is picked from the pool.",
     )
@@ -142,7 +142,7 @@ class CampaignConfig(Settings):
     budget: BudgetSettings = Field(default=BudgetSettings(), description="How much the campaign may do.")
     limits: LimitSettings = Field(default=LimitSettings(), description="When to give up.")
     executor: Annotated[ExecutorSettings, OneOf(EXECUTORS)] = Field(
-        default={"kind": "local"}, validate_default=True, description="Where evaluations run."
+        default={"kind": EXECUTORS.default}, validate_default=True, description="Where evaluations run."
     )
     database: str | None = Field(
         default=None, description="An SQLAlchemy URL; by default campaign.db in the run folder."
