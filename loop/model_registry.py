@@ -49,13 +49,13 @@ def register_models(
         mine = [entry for entry in models if entry.role == role]
         name = _registered_name(client, campaign, folder, role)
         versions = _versions(client, name)
-        for entry in mine:
-            if _identity(entry) in versions:
-                continue
+        missing = [entry for entry in mine if _identity(entry) not in versions]
+        for entry in missing:
             if remark := _unusable(folder, entry):
                 remarks.append(remark)
             else:
-                versions[_identity(entry)] = _add(client, name, folder, entry, run_of(entry.round))
+                _add(client, name, folder, entry, run_of(entry.round))
+        versions = _versions(client, name) if missing else versions
         _point(client, name, "champion", next((e for e in reversed(mine) if e.champion), None), versions)
         _point(client, name, "challenger", _challenger(mine), versions)
     return remarks
@@ -82,12 +82,15 @@ def _registered_name(client: MlflowClient, campaign: str, folder: Path, role: st
 
 
 def _versions(client: MlflowClient, name: str) -> dict[Identity, str]:
-    """The versions there are; of two alike, which a repeated request may leave, the older one counts."""
-    found = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda one: -int(one.version))
-    return {
-        (one.tags.get("matloop.version", ""), one.tags.get("matloop.sha256", "")): str(one.version)
-        for one in found
-    }
+    """The versions there are. A twin, left by a request that was sent again because its answer was lost, is removed."""
+    found: dict[Identity, str] = {}
+    for one in sorted(client.search_model_versions(f"name = '{name}'"), key=lambda one: int(one.version)):
+        tags, version = one.tags, str(one.version)
+        if "matloop.version" not in tags or "matloop.sha256" not in tags:
+            continue  # somebody else's
+        if found.setdefault((tags["matloop.version"], tags["matloop.sha256"]), version) != version:
+            client.delete_model_version(name, version)
+    return found
 
 
 def _identity(entry: ModelEntry) -> Identity:
@@ -109,7 +112,7 @@ def _unusable(folder: Path, entry: ModelEntry) -> str | None:
     return f"{path} {fault}, so {entry.version} is not in MLflow's model registry; bring that file back"
 
 
-def _add(client: MlflowClient, name: str, folder: Path, entry: ModelEntry, run_id: str) -> str:
+def _add(client: MlflowClient, name: str, folder: Path, entry: ModelEntry, run_id: str) -> None:
     """Copies the file, then registers it: a version never stands without its file."""
     path = folder / entry.path
     place = f"{entry.role}/{entry.sha256[:12]}"
@@ -120,7 +123,7 @@ def _add(client: MlflowClient, name: str, folder: Path, entry: ModelEntry, run_i
         "matloop.sha256": entry.sha256,
         "matloop.format": path.suffix.removeprefix("."),
     }
-    return str(client.create_model_version(name, f"runs:/{run_id}/{place}", run_id, tags).version)
+    client.create_model_version(name, f"runs:/{run_id}/{place}", run_id, tags)
 
 
 def _challenger(models: Sequence[ModelEntry]) -> ModelEntry | None:

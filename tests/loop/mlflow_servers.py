@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         _wait_for(url, process, folder)
         yield url
     finally:
-        os.killpg(process.pid, 15)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
         log.close()
 
@@ -59,12 +60,16 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], folder: Path) -> None:
 class Relay:
     """Passes requests on; after `healthy` more of them it closes the connection instead.
 
-    Of the first one that fails the server may still hear, so that only its answer is lost.
+    answer_lost: whether the server still hears of the first one that fails, so that only its answer is lost.
+    lose_once: a part of the path of requests; the answer of the next such one is lost, and all goes on. `lost` counts
+    these.
     """
 
     def __init__(self, target: str) -> None:
         self.healthy = math.inf
         self.answer_lost = False
+        self.lose_once: str | None = None
+        self.lost = 0
         relay, host = self, target.removeprefix("http://")
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,7 +84,10 @@ class Relay:
                     response = connection.getresponse()
                     content = response.read()
                     connection.close()
-                if relay.healthy < 0:
+                lost = relay.lose_once is not None and relay.lose_once in self.path
+                if lost:
+                    relay.lose_once, relay.lost = None, relay.lost + 1
+                if relay.healthy < 0 or lost:
                     self.close_connection = True
                     return
                 self.send_response(response.status)

@@ -58,10 +58,12 @@ class RunFolder:
             if closed:
                 store.close_round(number)
 
-    def add_model(self, number: int, *, champion: bool, role: str = "energy_model") -> Path:
+    def add_model(
+        self, number: int, *, champion: bool, role: str = "energy_model", weight: float | None = None
+    ) -> Path:
         path = self.folder / "models" / str(number) / f"{role}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"weights": np.full(3, float(number))}, path)
+        save_file({"weights": np.full(3, float(number if weight is None else weight))}, path)
         digest = sha256(path.read_bytes()).hexdigest()
         with self.store() as store:
             place = str(path.relative_to(self.folder))
@@ -171,6 +173,9 @@ def test_the_model_of_an_open_round_is_there_already(tmp_path: Path, registry: R
     """It is in use: the round's run is begun for it, and logged when the round closes."""
     run = RunFolder(tmp_path / "run")
     run.add_round(1, closed=False)
+    run.add_model(1, champion=False)
+    run.log()
+    assert registry.aliases() == {"challenger": "energy_model@1"}
     run.add_model(1, champion=True)
     run.log()
     assert registry.aliases() == {"champion": "energy_model@1"}
@@ -200,7 +205,7 @@ def test_two_run_folders_of_one_name_do_not_mix(tmp_path: Path, registry: Regist
     second.add_model(1, champion=True)
     for _ in range(2):
         assert first.log() == second.log() == []
-    other = f"{NAME}.{sha256(str(second.folder).encode()).hexdigest()[:8]}"
+    other = name_of(second)
     assert registry.versions() == ["energy_model@0"]
     assert registry.aliases() == {"champion": "energy_model@0"}
     assert registry.versions(other) == ["energy_model@0", "energy_model@1"]
@@ -228,29 +233,84 @@ def test_a_file_that_is_gone_or_changed_is_named_and_caught_up(tmp_path: Path, r
     assert registry.versions() == ["energy_model@0", "energy_model@1"]
 
 
+def test_a_campaign_begun_anew_in_an_old_folder_is_not_taken_for_the_old_one(
+    tmp_path: Path, registry: Registry
+) -> None:
+    """Its versions have the same names; the files do not."""
+    run = RunFolder(tmp_path / "run")
+    run.add_model(0, champion=False)
+    run.add_round(1)
+    run.add_model(1, champion=True)
+    run.log()
+    run.add_model(1, champion=True, weight=7.0)
+    assert run.log() == []
+    assert registry.versions() == ["energy_model@0", "energy_model@1", "energy_model@1"]
+    assert registry.aliases() == {"champion": "energy_model@1", "challenger": "energy_model@0"}
+    assert registry.weights("champion") == 7.0
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    """In front of a real server."""
+    with mlflow_server(tmp_path_factory.mktemp("server")) as url, Relay(url) as relay:
+        yield relay
+
+
+def name_of(run: RunFolder) -> str:
+    return f"{NAME}.{sha256(str(run.folder).encode()).hexdigest()[:8]}"
+
+
 @pytest.mark.slow
 def test_a_server_that_fails_between_any_two_steps_is_caught_up_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A driver whose server goes away leaves what a killed driver leaves: all requests up to some one are done."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with mlflow_server(tmp_path) as url, Relay(url) as relay:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", relay.url)
-        registry, name = Registry(url), NAME
-        for healthy in count():
-            run = RunFolder(tmp_path / f"run{healthy}")
-            run.add_round(1)
-            run.add_model(0, champion=True)
-            run.add_model(1, champion=False)
-            relay.healthy, relay.answer_lost = healthy, healthy % 2 == 0
-            warnings = run.log()
-            if not warnings:
-                break
-            assert all("MLflow" in warning for warning in warnings)
-            relay.healthy = math.inf
-            assert run.log() == []
-            assert registry.versions(name) == ["energy_model@0", "energy_model@1"]
-            assert registry.aliases(name) == {"champion": "energy_model@0", "challenger": "energy_model@1"}
-            assert (registry.weights("champion", name), registry.weights("challenger", name)) == (0.0, 1.0)
-            name = f"{NAME}.{sha256(str(tmp_path / f'run{healthy + 1}').encode()).hexdigest()[:8]}"
-        assert healthy > 20
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", relay.url)
+    registry = Registry(relay.url)
+    registry.client.create_registered_model(NAME)  # somebody else's
+    told = []
+    for healthy in count():
+        run = RunFolder(tmp_path / f"run{healthy}")
+        run.add_round(1)
+        run.add_model(0, champion=True)
+        run.add_model(1, champion=False)
+        relay.healthy, relay.answer_lost = healthy, healthy % 2 == 0
+        warnings = run.log()
+        relay.healthy = math.inf
+        if not warnings:
+            break
+        told.append("model registry" in warnings[0])
+        with run.store() as store:
+            assert (1 in store.run_ids()) == told[-1]
+        assert run.log() == []
+        name = name_of(run)
+        assert registry.versions(name) == ["energy_model@0", "energy_model@1"]
+        assert registry.aliases(name) == {"champion": "energy_model@0", "challenger": "energy_model@1"}
+        assert (registry.weights("champion", name), registry.weights("challenger", name)) == (0.0, 1.0)
+    assert told.count(False) > 6
+    assert told.count(True) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "lost", ["registered-models/create", "model-versions/create", "registered-models/alias"]
+)
+def test_a_request_that_is_sent_again_leaves_nothing_twice(
+    tmp_path: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", relay.url)
+    registry, run = Registry(relay.url), RunFolder(tmp_path / "run")
+    run.add_round(1)
+    run.add_model(0, champion=True)
+    run.add_model(1, champion=False)
+    relay.lose_once, before = lost, relay.lost
+    assert run.log() == []
+    assert relay.lost == before + 1
+    (name,) = (
+        m.name
+        for m in registry.client.search_registered_models()
+        if m.tags.get("matloop.run_folder") == str(run.folder)
+    )
+    assert registry.versions(name) == ["energy_model@0", "energy_model@1"]
+    assert registry.aliases(name) == {"champion": "energy_model@0", "challenger": "energy_model@1"}
