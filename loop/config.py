@@ -97,7 +97,8 @@ class LimitSettings(Settings):
 
 
 class TrackingSettings(Settings):
-    """MLflow runs: to MLFLOW_TRACKING_URI if set, else to sqlite:///mlflow.db in the working folder."""
+    """MLflow runs, and energy models in its registry: at MLFLOW_TRACKING_URI if set, else in sqlite:///mlflow.db in the
+    working folder. docs/database.md says how to fetch the champion."""
 
     experiment: str = Field(default="matloop", min_length=1, description="The MLflow experiment to log to.")
 
