@@ -109,7 +109,8 @@ class EnergyModelSettings(Settings):
 
 
 class TrackingSettings(Settings):
-    """MLflow runs: to MLFLOW_TRACKING_URI if set, else to sqlite:///mlflow.db in the working folder."""
+    """MLflow runs, and energy models in its registry: at MLFLOW_TRACKING_URI if set, else in sqlite:///mlflow.db in the
+    working folder. docs/database.md says how to fetch the champion."""
 
     experiment: str = Field(default="matloop", min_length=1, description="The MLflow experiment to log to.")
 
@@ -139,7 +140,7 @@ class CampaignConfig(Settings):
         description="Where candidates come from.",
     )
     surrogate: Annotated[SurrogateSettings, OneOf(SURROGATES)] = Field(
-        default={"kind": "gp"},
+        default={"kind": SURROGATES.default},
         validate_default=True,
         description="The cheap model of what the oracles measure.",
     )
@@ -152,7 +153,7 @@ class CampaignConfig(Settings):
         "everything.",
     )
     acquisition: Annotated[AcquisitionSettings, OneOf(ACQUISITIONS)] = Field(
-        default={"kind": "noisy_expected_improvement"},
+        default={"kind": ACQUISITIONS.default},
         validate_default=True,
         description="How the batch is picked from the pool.",
     )
@@ -162,7 +163,7 @@ class CampaignConfig(Settings):
     budget: BudgetSettings = Field(default=BudgetSettings(), description="How much the campaign may do.")
     limits: LimitSettings = Field(default=LimitSettings(), description="When to give up.")
     executor: Annotated[ExecutorSettings, OneOf(EXECUTORS)] = Field(
-        default={"kind": "local"}, validate_default=True, description="Where evaluations run."
+        default={"kind": EXECUTORS.default}, validate_default=True, description="Where evaluations run."
     )
     database: str | None = Field(
         default=None, description="An SQLAlchemy URL; by default campaign.db in the run folder."

@@ -123,7 +123,7 @@ def _block(annotation: Any, data: Any) -> type[Settings] | None:
     for part in _parts(annotation, lambda a: get_origin(a) in (Annotated, Union, UnionType)):
         if isinstance(part, OneOf) and isinstance(data, Mapping):
             try:
-                return part.kinds.load(data.get("kind"))
+                return part.kinds.load_for(data)
             except PluginError:
                 return None
         if isinstance(part, type) and issubclass(part, Settings):

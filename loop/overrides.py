@@ -44,7 +44,7 @@ class Override:
             block = self._inside(block, step)
         last = self.place[-1]
         self._inside(block, last, new=True)
-        if last == "kind" and block.get("kind") not in (None, self.value):
+        if last == "kind":
             self._forget_foreign_keys(block)
         block[last] = self.value
 
@@ -63,9 +63,12 @@ class Override:
         return None if new else block[step]
 
     def _forget_foreign_keys(self, block: dict[str, Any]) -> None:
+        kinds = _BLOCKS.get(str(self.place[0]))
+        if kinds is None or block.get("kind", kinds.default) in (None, self.value):
+            return
         try:
-            known = _BLOCKS[str(self.place[0])].load(self.value).model_fields
-        except (KeyError, PluginError):
+            known = kinds.load(self.value).model_fields
+        except PluginError:
             return
         for key in [key for key in block if key not in known]:
             del block[key]

@@ -46,17 +46,23 @@ class Kinds:
     """All kinds one block of a campaign file may be of.
 
     what: the block in words ("oracle"). base: 'module:Class' that every kind derives from. builtin: kind ->
-    'module:Class'. group: the entry point group that adds kinds, or None where nobody else may.
+    'module:Class'. group: the entry point group that adds kinds, or None where nobody else may. default: the kind of
+    a block that names none, or None where it must.
     """
 
     what: str
     base: str
     builtin: Mapping[str, str]
     group: str | None = None
+    default: str | None = None
 
     def names(self) -> tuple[str, ...]:
         """Every kind on offer, built-ins first."""
         return (*self.builtin, *(name for name in self._announced() if name not in self.builtin))
+
+    def load_for(self, block: Mapping[Any, Any]) -> type[Settings]:
+        """The settings class that a block is read by; see `load`."""
+        return self.load(block.get("kind", self.default))
 
     def load(self, kind: object) -> type[Settings]:
         """The settings class of `kind`. Raises PluginError naming the known kinds, or what is broken."""
@@ -142,7 +148,11 @@ class OneOf:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         choices = {name: cls.__pydantic_core_schema__ for name, cls in self.kinds.load_all().items()}
-        return handler(core_schema.tagged_union_schema(dict(choices), discriminator="kind"))
+        union = handler(core_schema.tagged_union_schema(dict(choices), discriminator="kind"))
+        if self.kinds.default is None:
+            return union
+        named = {"required": ["kind"]}
+        return {"type": "object", "if": named, "then": union, "else": handler(choices[self.kinds.default])}
 
     def _validated(self, value: object, info: core_schema.ValidationInfo) -> Settings:
         if isinstance(value, self.kinds.base_class()):
@@ -151,13 +161,13 @@ class OneOf:
             raise PydanticCustomError(
                 "block_expected", "a block of keys is expected here, such as {{kind: ...}}"
             )
-        if "kind" not in value:
+        if "kind" not in value and self.kinds.default is None:
             names = ", ".join(self.kinds.names())
             raise PydanticCustomError(
                 "kind_missing", "the key `kind` is missing; known kinds: {names}", {"names": names}
             )
         try:
-            chosen = self.kinds.load(value["kind"])
+            chosen = self.kinds.load_for(value)
         except PluginError as error:
             raise PydanticCustomError("kind_unknown", "{reason}", {"reason": str(error)}) from error
         return chosen.model_validate(value, context=info.context)
@@ -191,6 +201,7 @@ SURROGATES = Kinds(
     "surrogates.base:SurrogateSettings",
     {"gp": "surrogates.gaussian_process:GaussianProcessSettings"},
     "matloop.surrogates",
+    default="gp",
 )
 ACQUISITIONS = Kinds(
     "acquisition",
@@ -203,6 +214,7 @@ ACQUISITIONS = Kinds(
         "greedy": "acquisition.greedy:GreedySettings",
     },
     "matloop.acquisitions",
+    default="noisy_expected_improvement",
 )
 ORACLES = Kinds(
     "oracle",
@@ -223,4 +235,5 @@ EXECUTORS = Kinds(
         "serial": "loop.executors.serial:SerialExecutorSettings",
         "local": "loop.executors.local:LocalExecutorSettings",
     },
+    default="local",
 )

@@ -111,7 +111,10 @@ def _blocks() -> Iterator[str]:
 
 
 def _kinds(title: str, kinds: Kinds, sentence: str) -> Iterator[str]:
-    yield f"{title}\n\n{sentence} `kind` is one of {', '.join(f'`{kind}`' for kind in kinds.builtin)}.\n"
+    left_out = f"; left out, it is `{kinds.default}`" if kinds.default else ""
+    yield (
+        f"{title}\n\n{sentence} `kind` is one of {', '.join(f'`{kind}`' for kind in kinds.builtin)}{left_out}.\n"
+    )
     for kind in kinds.builtin:
         yield _section(f"### {title.removeprefix('## ')}: {kind}", kinds.load(kind))
 

@@ -1,4 +1,5 @@
-"""MLflow as a projection of the database: a parent run for the campaign, a child run for each closed round.
+"""MLflow as a projection of the database: a parent run for the campaign, a child run for each closed round,
+and the models that outlive a round in its model registry (`loop.model_registry`).
 
 Nothing is ever read back from MLflow but the ids of runs it already holds, so that a round that was logged
 before a crash is not logged twice. An outage is a warning; the next round, or the next start, catches up.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import make_url
 
 from loop.config import CampaignConfig, TrackingSettings
-from loop.database.rows import RoundRow
+from loop.database.rows import ModelEntry, RoundRow
 from loop.database.store import Store
 from loop.events import Listener
+from loop.model_registry import kept_models, register_models
 from loop.report.view import CampaignView
 from loop.screen_record import screen_records
 from loop.track_record import RoundHonesty, by_round, noted, told
@@ -40,11 +42,17 @@ class RoundLog:
 
 
 @dataclass(frozen=True)
-class RunIds:
-    """What MLflow answered: the parent's run id, and round -> child run id."""
+class Logged:
+    """What MLflow holds now: the parent's run id, round -> child run id, and the models its registry agrees with.
+
+    models: None where the registry failed.
+    warnings: what is missing there, each in words.
+    """
 
     parent: str
     rounds: Mapping[int, str]
+    models: tuple[ModelEntry, ...] | None
+    warnings: tuple[str, ...]
 
 
 class Tracker:
@@ -54,12 +62,14 @@ class Tracker:
         self._config = config
         self._listener = listener
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
-        self._running: Future[RunIds] | None = None
+        self._running: Future[Logged] | None = None
+        self._registered: tuple[ModelEntry, ...] = ()
 
     def log(self, store: Store, view: CampaignView, folder: Path, written: Future[None]) -> None:
         """Starts logging every closed round that has no run yet, and the files of the run folder once `written`.
 
-        Skips a turn while one is still being logged.
+        Models are registered where their table has changed since this tracker last did so. Skips a turn while one
+        is still being logged.
         """
         settings = self._config.tracking
         if not isinstance(settings, TrackingSettings):
@@ -73,8 +83,9 @@ class Tracker:
             for row in view.rounds
             if row.closed_at is not None and row.number not in logged
         ]
-        if todo:
-            self._running = self._thread.submit(_log_rounds, self._config, settings, folder, todo, written)
+        models = kept_models(store.models())
+        if todo or models != self._registered:
+            self._running = self._thread.submit(_log, self._config, settings, folder, todo, models, written)
 
     def finish(self, store: Store, view: CampaignView, folder: Path, written: Future[None]) -> None:
         """Waits for what is being logged, then logs what is left."""
@@ -88,18 +99,21 @@ class Tracker:
         if self._running is None:
             return
         try:
-            ids = self._running.result()
+            logged = self._running.result()
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             self._listener.warning(
-                f"MLflow at {tracking_uri()} could not be written ({reason}); the campaign goes on, and the missing "
-                "rounds are logged at the next start. Start that server, unset MLFLOW_TRACKING_URI, or set "
+                f"MLflow at {tracking_uri()} could not be written ({_reason(error)}); the campaign goes on, and the "
+                "missing rounds are logged at the next start. Start that server, unset MLFLOW_TRACKING_URI, or set "
                 "tracking: none"
             )
         else:
-            store.set_run_id(None, ids.parent)
-            for number, run_id in ids.rounds.items():
+            store.set_run_id(None, logged.parent)
+            for number, run_id in logged.rounds.items():
                 store.set_run_id(number, run_id)
+            if logged.models is not None:
+                self._registered = logged.models
+            for message in logged.warnings:
+                self._listener.warning(message)
         self._running = None
 
 
@@ -160,53 +174,92 @@ def honesty_metrics(entry: RoundHonesty) -> dict[str, float]:
     return {f"{name}_{entry.property}": value for name, value in values.items() if value is not None}
 
 
-def _log_rounds(
+def _log(
     config: CampaignConfig,
     settings: TrackingSettings,
     folder: Path,
-    rounds: list[RoundLog],
+    rounds: Sequence[RoundLog],
+    models: tuple[ModelEntry, ...],
     written: Future[None],
-) -> RunIds:
+) -> Logged:
     # Patience belongs to the campaign, not to a server that is down: few retries unless the user set more.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    # A server's client prints addresses into the live display.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     client = MlflowClient(tracking_uri())
-    experiment = client.get_experiment_by_name(settings.experiment)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(settings.experiment)
-    identity = {"matloop.campaign": config.name, "matloop.run_folder": str(folder.resolve())}
-    parent = _find_or_create(client, experiment_id, config.name, identity | {"matloop.round": "all"})
-    if not client.get_run(parent).data.params:
-        for key, value in _flat(shown(config)).items():
-            client.log_param(parent, key, value)
-    ids = {}
-    for entry in rounds:
-        tags = identity | {"matloop.round": str(entry.number), "mlflow.parentRunId": parent}
-        run_id = _find_or_create(client, experiment_id, f"round {entry.number}", tags)
-        for key, value in entry.tags.items():
-            client.set_tag(run_id, key, value)
-        for one in (run_id, parent):  # either may have been logged before a crash
-            if entry.number not in {m.step for m in client.get_metric_history(one, "measured")}:
-                _log_metrics(client, one, entry.metrics, entry.number)
-        client.set_terminated(run_id)
-        ids[entry.number] = run_id
+    runs = _Runs(client, settings.experiment, config.name, folder)
+    _log_configuration(client, runs.parent, config)
+    ids = {entry.number: _log_round(client, runs, entry) for entry in rounds}
     wait([written])
     for name in ARTIFACTS:
         if (folder / name).exists():
-            client.log_artifact(parent, str(folder / name))
-    client.set_terminated(parent)
-    return RunIds(parent, ids)
+            client.log_artifact(runs.parent, str(folder / name))
+    client.set_terminated(runs.parent)
+    try:
+        remarks = register_models(client, config.name, folder, models, runs.of_round)
+    except Exception as error:  # the rounds are logged all the same
+        told = (
+            f"MLflow's model registry could not be written ({_reason(error)}); the campaign goes on, and the missing "
+            "models are registered after a later round or at the next start"
+        )
+        return Logged(runs.parent, ids, None, (told,))
+    return Logged(runs.parent, ids, models, tuple(remarks))
 
 
-def _find_or_create(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
-    wanted = ("matloop.campaign", "matloop.run_folder", "matloop.round")
-    query = " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in wanted)
-    found = client.search_runs([experiment_id], query, max_results=1)
-    if found:
-        return str(found[0].info.run_id)
-    return str(client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id)
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+class _Runs:
+    """The runs of one run folder: found by their tags, made where they are missing."""
+
+    def __init__(self, client: MlflowClient, experiment: str, campaign: str, folder: Path) -> None:
+        self._client = client
+        self._identity = {"matloop.campaign": campaign, "matloop.run_folder": str(folder.resolve())}
+        found = client.get_experiment_by_name(experiment)
+        self._experiment_id = found.experiment_id if found else client.create_experiment(experiment)
+        self.parent = self._find_or_create(campaign, {"matloop.round": "all"})
+
+    def of_round(self, number: int | None) -> str:
+        """The run of a round, open or closed; the parent for what was there before the first."""
+        if not number:
+            return self.parent
+        tags = {"matloop.round": str(number), "mlflow.parentRunId": self.parent}
+        return self._find_or_create(f"round {number}", tags)
+
+    def _find_or_create(self, name: str, more: Mapping[str, str]) -> str:
+        wanted = self._identity | {"matloop.round": more["matloop.round"]}
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
+        found = self._client.search_runs([self._experiment_id], query, max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        made = self._client.create_run(self._experiment_id, run_name=name, tags={**wanted, **more})
+        return str(made.info.run_id)
+
+
+def _log_configuration(client: MlflowClient, run_id: str, config: CampaignConfig) -> None:
+    """The parameters that the run does not have yet; MLflow changes none and takes a hundred at once."""
+    from mlflow.entities import Param
+
+    known = client.get_run(run_id).data.params
+    missing = [Param(key, value) for key, value in _flat(shown(config)).items() if key not in known]
+    for start in range(0, len(missing), 100):
+        client.log_batch(run_id, params=missing[start : start + 100])
+
+
+def _log_round(client: MlflowClient, runs: _Runs, entry: RoundLog) -> str:
+    run_id = runs.of_round(entry.number)
+    for key, value in entry.tags.items():
+        client.set_tag(run_id, key, value)
+    for one in (run_id, runs.parent):  # either may have been logged before a crash
+        if entry.number not in {m.step for m in client.get_metric_history(one, "measured")}:
+            _log_metrics(client, one, entry.metrics, entry.number)
+    client.set_terminated(run_id)
+    return run_id
 
 
 def _log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:

@@ -15,9 +15,11 @@ from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from surrogates.conduction_columns import MOBILE
 from surrogates.descriptors import Descriptor
 from surrogates.heads.base import HeadPrediction
 from surrogates.heads.shipped import (
+    CONDUCTIVITY,
     CORRECTED,
     DESCRIPTORS,
     LEARNED_AS,
@@ -45,8 +47,9 @@ class LearnedSettings(OracleSettings):
     """Predictions of the pretrained heads, in milliseconds, with their errors.
 
     A crystal is judged by its structure, so put it after the relaxation; a disordered one and a formula by the
-    composition. Conductivities are told of materials with Li only, and of disordered crystals with their cells. See
-    docs/heads.md for what the heads learned from and how far to trust them.
+    composition. Conductivities are told of materials with Li only (so the space must require it), and of disordered
+    crystals with their cells. A block tells all its properties or none; what should not cost the others goes into a
+    block of its own behind them. See docs/heads.md for what the heads learned from and how far to trust them.
     """
 
     # The base declares `measures` as a property, so the field needs a name of its own.
@@ -76,6 +79,10 @@ class LearnedSettings(OracleSettings):
                 "learned"
             )
         return self
+
+    @property
+    def needed_elements(self) -> tuple[str, ...]:
+        return (MOBILE,) if CONDUCTIVITY in self.properties else ()
 
     @property
     def measures(self) -> tuple[str, ...]:

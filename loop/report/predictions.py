@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loop.database.rows import AnsweredPrediction
-from loop.honesty import Honesty
+from loop.honesty import Honesty, Widening
 from loop.report.figures import ACCENT, GOOD, MUTED, PALETTE, axis_title, layout
 from loop.report.view import CampaignView
 from loop.track_record import RoundHonesty, by_round, noted, overall, told
@@ -123,10 +123,30 @@ def _number(value: float | None) -> str:
 
 
 def notes(view: CampaignView) -> list[str]:
-    """Every widening, by round, in words."""
-    return [
-        f"Round {row.number}: {told(n, found)}." for row in view.rounds for n, found in noted(row).items()
-    ]
+    """One line for each property whose intervals were ever widened: in which rounds, and the latest in words."""
+    widened: dict[str, dict[int, Widening]] = {}
+    for row in view.rounds:
+        for name, found in noted(row).items():
+            widened.setdefault(name, {})[row.number] = found
+    return [_note(name, found) for name, found in widened.items()]
+
+
+def _note(name: str, by_number: Mapping[int, Widening]) -> str:
+    *earlier, latest = by_number
+    text = f"Round {latest}: {told(name, by_number[latest])}."
+    if not earlier:
+        return text
+    most = max(found.factor for found in by_number.values())
+    return f"{text} Widened in rounds {_spans(list(by_number))}, at most {most:.2f} times."
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """[1, 2, 3, 5] as '1 to 3, 5'; the numbers rise."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return ", ".join(
+        str(start) if start == end else f"{start} to {end}" for start, end in zip(starts, ends, strict=True)
+    )
 
 
 def blocks(view: CampaignView) -> list[dict[str, Any]]:

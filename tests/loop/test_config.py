@@ -126,6 +126,20 @@ def test_an_ion_that_is_not_in_every_material_is_refused() -> None:
     CampaignConfig.model_validate(crystals(space={"elements": ["Li", "O"], "formula": "Li2O"}))
 
 
+def test_a_learned_conductivity_needs_lithium_in_every_material(table: dict[str, Any]) -> None:
+    space = {"kind": "composition", "elements": ["Li", "O"]}
+    gap, both = (
+        {"kind": "learned", "measures": names}
+        for names in (["band_gap"], ["band_gap", "log_ionic_conductivity"])
+    )
+    CampaignConfig.model_validate(compositions(table, oracles=[gap]))
+    for line in ([both], [gap, both]):
+        found = misfits(compositions(table, oracles=line))["oracles", len(line) - 1]
+        assert "learned needs Li in every material" in found
+        assert "add  required: [Li]" in found
+        CampaignConfig.model_validate(compositions(table, oracles=line, space=space | {"required": ["Li"]}))
+
+
 def test_a_goal_named_twice_is_refused(table: dict[str, Any]) -> None:
     goal = {"property": "band_gap", "goal": "maximize"}
     assert "twice" in misfits(compositions(table, objectives=[goal, goal]))["objectives", 1, "property"]

@@ -204,6 +204,18 @@ def test_another_kind_keeps_the_keys_it_knows(file: Path) -> None:
     assert config.generators[0].share == 3
 
 
+def test_a_block_that_names_no_kind_is_of_the_default_one(file: Path) -> None:
+    config = load_campaign(file, ["executor.workers=2", "surrogate={descriptor: composition}"]).config
+    assert config.model_dump()["executor"] == {"kind": "local", "workers": 2}
+    assert config.surrogate.kind == "gp"
+    assert config.acquisition == load_campaign(file, ["acquisition={}"]).config.acquisition
+    file.write_text(TEXT.replace("kind: gp, descriptor", "descriptor") + "executor: {workers: 2}\n")
+    assert load_campaign(file).config == config
+    assert load_campaign(file, ["executor.kind=serial"]).config.executor.kind == "serial"
+    file.write_text(TEXT + "executor: {wokers: 2}\n")
+    assert f"{file}:17: executor.wokers: unknown key; did you mean 'workers'?" in refusal(file)
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -219,6 +231,14 @@ def test_another_kind_keeps_the_keys_it_knows(file: Path) -> None:
         ("oracles[0].kind=tabel", "did you mean 'table'?"),
         ("oracles[0].delai=1", "oracles[0].delai: unknown key; did you mean 'delay'?"),
         ("budget={batch: 9, pool: 3}", "pool of 3"),
+        ("surrogate.prior=head", "surrogate.prior: input should be 'heads' or 'none', not 'head'"),
+        ("executor.workers=many", "executor.workers: input should be 'auto', not 'many'"),
+        (
+            "executor.wrokers=2",
+            "executor.wrokers: unknown key; did you mean 'workers'? Known here: kind, workers",
+        ),
+        ("acquisition.kind=gredy", "acquisition: unknown kind 'gredy'; did you mean 'greedy'?"),
+        ("oracles=[{file: answers.csv}]", "oracles[0]: the key `kind` is missing; known kinds: relax"),
     ],
 )
 def test_a_wrong_override_is_named(file: Path, override: str, words: str) -> None:

@@ -65,6 +65,14 @@ def test_a_space_may_say_how_many_atoms_in_short_and_take_its_elements_from_a_fo
     assert not validator.is_valid(data | {"space": {"number_of_atoms": 16}})
 
 
+def test_a_block_without_a_kind_is_read_as_the_default_kind(validator: Draft202012Validator) -> None:
+    data = campaign("battery.yaml")
+    for block in ({}, {"workers": 2}):
+        assert validator.is_valid(data | {"executor": block})
+    assert not validator.is_valid(data | {"executor": {"wokers": 2}})
+    assert not validator.is_valid(data | {"surrogate": {"prior": "head"}})
+
+
 def test_tracking_none_is_valid(validator: Draft202012Validator) -> None:
     assert validator.is_valid(campaign("battery.yaml") | {"tracking": "none"})
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from jumping_law import BATCH, ROUNDS, SMOOTH_ROUNDS, write_jumping_campaign
 
 from loop.database.store import Store
 from loop.report.folder import open_view
+from loop.report.predictions import notes
 from loop.report.view import CampaignView
 from loop.track_record import by_round, noted
 
@@ -65,7 +68,10 @@ def test_the_terminal_says_so(finished: tuple[Path, str]) -> None:
 
 def test_the_report_and_the_ranking_say_so(finished: tuple[Path, str], view: CampaignView) -> None:
     page = (finished[0] / "report.html").read_text().split("<body>")[1]
-    assert f"Round {JUMP + 1}: the intervals of band_gap are widened" in page
+    (note,) = re.findall('<p class="note">(.*?)</p>', page)
+    assert note.startswith(f"Round {ROUNDS}: the intervals of band_gap are widened")
+    most = max(noted(row)["band_gap"].factor for row in view.rounds if row.number > JUMP)
+    assert note.endswith(f"Widened in rounds {JUMP + 1} to {ROUNDS}, at most {most:.2f} times.")
     assert f"{BATCH} of {BATCH}" in page
     with (finished[0] / "ranking.csv").open(newline="") as handle:
         rows = {row["id"]: row for row in csv.DictReader(handle)}
@@ -78,6 +84,17 @@ def test_the_report_and_the_ranking_say_so(finished: tuple[Path, str], view: Cam
         assert (low + high) / 2 == pytest.approx(expected.mean)
         assert high - low == pytest.approx(2 * 1.6448536 * expected.std)
         assert float(row["predicted band_gap distance"]) == pytest.approx(expected.distance)
+
+
+def test_the_report_names_the_rounds_of_a_gap_and_of_a_single_widening(view: CampaignView) -> None:
+    def told(*kept: int) -> str:
+        rounds = (row if row.number in kept else replace(row, notes={}) for row in view.rounds)
+        (note,) = notes(replace(view, rounds=tuple(rounds)))
+        return note
+
+    assert "Widened in rounds" not in told(JUMP + 1)
+    assert " Widened in rounds 4 to 5, 8, at most " in told(4, 5, 8)
+    assert " Widened in rounds 5, 7, at most " in told(5, 7)
 
 
 def test_mlflow_says_so_once_for_each_round(finished: tuple[Path, str], view: CampaignView) -> None:

@@ -60,6 +60,15 @@ def test_what_is_unknown_or_too_far_is_refused() -> None:
     assert "NaCl: unlike what the band_gap head learned from" in far.failure.message
 
 
+def test_a_block_tells_all_its_properties_or_none() -> None:
+    outcome = ask(Crystal(SALT), measures=["band_gap", "log_ionic_conductivity"])
+    assert outcome.status is Status.REJECTED
+    assert outcome.measurements == ()
+    assert outcome.failure is not None
+    assert "NaCl holds no Li" in outcome.failure.message
+    assert ask(Crystal(SALT), measures=["band_gap"]).status is Status.DONE
+
+
 def test_a_property_without_a_head_is_refused_in_the_file() -> None:
     with pytest.raises(
         ValidationError, match="no pretrained head for 'diffusivity'; there is one for band_gap"
