@@ -32,6 +32,7 @@ from loop.loading import effective_yaml
 from loop.lock import DriverLock
 from loop.prior import read_prior
 from loop.seeds import derived_seed
+from loop.starting_energies import starting_energy_priors
 from loop.track_record import as_notes, counting, told, widenings
 from materials.archive import Archive, Progress
 from materials.identity import IdentityIndex
@@ -131,7 +132,8 @@ class Campaign:
             features = CampaignFeatures(
                 config.surrogate.descriptor_settings(), self.folder, self.dispatcher, self._watch
             )
-            surrogate = config.surrogate.build(tuple(dict.fromkeys(goals)), features)
+            priors = starting_energy_priors(config)
+            surrogate = config.surrogate.build(tuple(dict.fromkeys(goals)), features, priors)
         return Decider(
             config.seed,
             config.space,
