@@ -3,9 +3,9 @@
     python -m experiments.training_tables experiments/energy_pairs.csv.xz --out features
     python -m experiments.train_starting_energy --features features --leave-out leave_out.csv [--evaluate]
 
-Five folds by formula: fitted on three, intervals calibrated on one, judged on one. What ships is fitted on all rows, its
-intervals widened as those of the folds' models need it. Relaxations that had not converged count with their last energy:
-leaving them out would leave out the worst starts.
+Five folds by formula: fitted on three, intervals calibrated on one, judged on one. What ships is fitted on all rows,
+its intervals widened as those of the folds' models need it. Relaxations that had not converged count with their last
+energy: leaving them out would leave out the worst starts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Starts:
-    """Unrelaxed candidates: union descriptors [n, d], what lifts an energy above the hull, relaxed energies [n], labels."""
+    """Unrelaxed candidates: union descriptors [n, d], what lifts an energy above the hull [n], relaxed energies [n]."""
 
     crystals: list[Crystal]
     descriptors: Floats

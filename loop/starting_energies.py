@@ -1,4 +1,4 @@
-"""What a campaign's first round knows of relaxation and hull: where the surrogate sees single points of their potential."""
+"""What is known of relaxation and hull before the first round: a prior from single points of their potential."""
 
 from __future__ import annotations
 

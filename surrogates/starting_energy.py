@@ -1,7 +1,7 @@
 """From an unrelaxed crystal's single-point energy to the energy it relaxes to, before any step of the relaxation.
 
-What is learned is how much of its height above the convex hull a crystal loses. Candidates start anywhere up to several
-eV/atom above the hull and end near it, so the share that is lost says more than the descent itself (docs/benchmarks.md).
+What is learned is how much of its height above the convex hull a crystal loses. Candidates start anywhere up to
+several eV/atom above the hull and end near it, so the share says more than the descent (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from surrogates.heads.files import part_of, read_weights
+from surrogates.element_statistics import NUMBER_OF_COLUMNS
+from surrogates.heads.files import read_weights
 from surrogates.reduction import Reduction
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ DEPTH = 0.1
 SMALLEST_ROOM = 0.05  # eV/atom; a start below the hull has at least so much left to lose
 SHARES = 1e-3, 0.999
 """Shares told apart; the rest is a relaxation's own noise."""
-ENERGY = 1280
+ENERGY = -NUMBER_OF_COLUMNS - 1
 """The column of a union descriptor that holds the single-point energy, eV/atom."""
 HYPERPARAMETER_ROWS = 800
 CHUNK = 256
@@ -81,8 +82,8 @@ class Heights:
 class StartingEnergyModel:
     """An exact Gaussian process on the logit of the share of height that is lost, its rows with it.
 
-    rows: [n, k] reduced descriptors and heights; logits: [n], standardised by mean and scale; descriptor: the version of
-    the descriptors; widening: of the spread, for the coverage found on held-out formulas.
+    rows: [n, k] reduced descriptors and heights; logits: [n], standardised by mean and scale; descriptor: the version
+    of the descriptors; widening: of the spread, for the coverage found on held-out formulas.
     """
 
     descriptor: str
@@ -135,7 +136,7 @@ class StartingEnergyModel:
         return replace(self, widening=float(np.quantile(surprises, 0.9)) / Z_90)
 
     def predict(self, descriptors: Floats, offsets: Floats) -> Heights:
-        """For union descriptors [n, d] and what lifts an energy to its height above the hull [n]; NaN where they are."""
+        """For union descriptors [n, d] and what lifts an energy to its height above the hull [n]; NaN where one is."""
         import torch
 
         from surrogates.exact_gp import reproducible
@@ -181,14 +182,18 @@ class StartingEnergyModel:
         about, stored = read_weights(path, FORMAT, PROPERTY)
         arrays = {name: array.astype(float) for name, array in stored.items()}
         mean, scale, widening = arrays["numbers"].tolist()
+
+        def part(name: str) -> Mapping[str, Floats]:
+            return {k.removeprefix(f"{name}."): v for k, v in arrays.items() if k.startswith(f"{name}.")}
+
         return cls(
             about["descriptor"],
-            Reduction.from_arrays(part_of(arrays, "reduction")),
+            Reduction.from_arrays(part("reduction")),
             arrays["rows"],
             arrays["logits"],
             mean,
             scale,
-            part_of(arrays, "hyperparameters"),
+            part("hyperparameters"),
             widening,
         )
 

@@ -36,11 +36,10 @@ class StartingEnergyPrior(Prior):
         return ("energy_above_hull", *(["formation_energy"] if corrected else []))
 
     def predict(self, name: str, materials: Sequence[Material], descriptors: Floats) -> tuple[Floats, Floats]:
-        described = np.isfinite(descriptors).all(axis=1)
         crystals = {
             m.digest: (m, row)
-            for m, row, known in zip(materials, descriptors, described, strict=True)
-            if known and isinstance(m, Crystal) and m.digest not in self._told
+            for m, row in zip(materials, descriptors, strict=True)
+            if isinstance(m, Crystal) and m.digest not in self._told and np.isfinite(row).all()
         }
         if crystals:
             self._tell([m for m, _ in crystals.values()], np.array([row for _, row in crystals.values()]))

@@ -119,7 +119,7 @@ def hse_correction() -> HseCorrection:
 
 @cache
 def starting_energy_model() -> StartingEnergyModel:
-    """From single points to relaxed energies, loaded once per process. Raises HeadError for weights of another version."""
+    """From single points to relaxed energies, loaded once per process. Raises HeadError for other weights."""
     from surrogates.starting_energy import StartingEnergyModel
 
     path = WEIGHTS / STARTING_ENERGY
