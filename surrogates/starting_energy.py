@@ -75,7 +75,7 @@ class Heights:
             above, below = (norm.cdf((end - self.center) / self.spread) for end in ends)
             narrow = above - below < 0.9
             low, high = np.where(narrow, half, low), np.where(narrow, high, half)
-        return np.asarray(high * room(self.start) / Z_90)
+        return np.where(np.isfinite(middle), high * room(self.start) / Z_90, np.nan)
 
 
 @dataclass(frozen=True)
