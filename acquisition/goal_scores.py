@@ -13,8 +13,9 @@ from scipy.stats import norm
 from torch import Tensor
 
 from materials.archive import Archive
-from materials.base import Prediction
+from materials.base import Candidate, Prediction
 from materials.goals import Constraint, Objective
+from surrogates.base import Surrogate
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,13 +40,18 @@ class Goals:
     constraint_scales: Floats
 
     @classmethod
-    def of(cls, archive: Archive, properties: Sequence[str]) -> Goals:
-        """The goals of an archive whose objectives are all among the modelled `properties`.
+    def of(cls, archive: Archive, surrogate: Surrogate, candidates: Sequence[Candidate]) -> Goals:
+        """The goals of an archive whose objectives are all among the properties that the surrogate models.
 
+        Where nothing is measured of an objective, what is predicted for the candidates says what is usual of it.
         Constraints on properties without a model cannot be weighed and are left out.
         """
-        columns = {name: i for i, name in enumerate(properties)}
+        columns = {name: i for i, name in enumerate(surrogate.properties)}
         measured = [_measured(archive, o) for o in archive.objectives]
+        if not all(map(len, measured)):
+            predictions = surrogate.predict(candidates)
+            expected = [_expected(predictions, o) for o in archive.objectives]
+            measured = [m if len(m) else e for m, e in zip(measured, expected, strict=True)]
         front = [s for r in archive.pareto_front() if (s := archive.scores(r)) is not None]
         best = np.array(front, dtype=float).reshape(len(front), len(measured))
         reference = np.array([_reference(*columns) for columns in zip(best.T, measured, strict=True)])
@@ -162,12 +168,16 @@ def _measured(archive: Archive, objective: Objective) -> Floats:
     return np.array([objective.score(v) for v in values])
 
 
+def _expected(predictions: Sequence[Sequence[Prediction]], objective: Objective) -> Floats:
+    return np.array([objective.score(mean) for mean in _moments(predictions, objective.property)[0]])
+
+
 def _values(archive: Archive, name: str) -> Floats:
     return np.array([v for r in archive.values() if (v := r.value(name)) is not None])
 
 
 def _spread(values: Floats) -> float:
-    spread = float(values.std())
+    spread = float(values.std()) if len(values) else 0.0
     return spread if spread > SMALLEST_SPREAD else 1.0
 
 

@@ -68,7 +68,7 @@ def best_of_predictions(
     """
     from acquisition.goal_scores import Goals, probability_kept
 
-    goals = Goals.of(archive, surrogate.properties)
+    goals = Goals.of(archive, surrogate, candidates)
     predictions = surrogate.predict(candidates)
     scores = goals.predicted_scores(predictions, optimism)
     chance = probability_kept(archive.constraints, predictions) * surrogate.feasibility(candidates)
@@ -95,7 +95,7 @@ def most_promising(
     from acquisition.goal_scores import Goals, probability_kept
 
     predictions = surrogate.predict(candidates)
-    goals = Goals.of(archive, surrogate.properties)
+    goals = Goals.of(archive, surrogate, candidates)
     scores = goals.predicted_scores(predictions, optimism=2.0)
     chance = probability_kept(archive.constraints, predictions) * surrogate.feasibility(candidates)
     value = goals.gain(scores, goals.observed) * chance

@@ -51,7 +51,7 @@ class LogImprovement:
     def __init__(
         self, candidates: Sequence[Candidate], surrogate: Surrogate, archive: Archive, seed: int
     ) -> None:
-        self._goals = Goals.of(archive, surrogate.properties)
+        self._goals = Goals.of(archive, surrogate, candidates)
         measured = _finite(surrogate.inputs([r.candidate for r in _baseline(archive)]))
         pending = _finite(surrogate.inputs([r.candidate for r in archive.pending]))
         inputs = surrogate.inputs(candidates)

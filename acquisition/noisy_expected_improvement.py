@@ -70,16 +70,19 @@ class NoisyExpectedImprovement(Acquisition):
         q: int,
         seed: int,
     ) -> tuple[Picks, Sequence[float | None], Callable[[float | None], str]]:
-        """Expected improvement; should it fail, optimistic predictions; should they fail, a spread-out batch."""
+        """Expected improvement on what is measured; without that, or should it fail, optimistic predictions; should
+        they fail, a spread-out batch."""
         from surrogates.exact_gp import first_line, reproducible
 
-        try:
-            picks = Picks(candidates, inputs, self._per_formula)
-            with reproducible(seed):
-                gains, name = _expected_gains(picks, candidates, surrogate, archive, q, seed)
-            return picks, gains, lambda gain: f"{name} {gain:.3g}"
-        except FAILURES as error:
-            failed = f"expected improvement failed ({first_line(error)})"
+        failed = "" if any(r.measurements for r in archive.evaluated) else "nothing is measured yet"
+        if not failed:
+            try:
+                picks = Picks(candidates, inputs, self._per_formula)
+                with reproducible(seed):
+                    gains, name = _expected_gains(picks, candidates, surrogate, archive, q, seed)
+                return picks, gains, lambda gain: f"{name} {gain:.3g}"
+            except FAILURES as error:
+                failed = f"expected improvement failed ({first_line(error)})"
         try:
             picks = Picks(candidates, inputs, self._per_formula)
             gains = best_of_predictions(picks, candidates, surrogate, archive, q, optimism=1.0)

@@ -11,9 +11,10 @@ from loop.energy_screen import EnergyScreen
 from loop.events import Stopwatch
 from loop.executors.base import Dispatcher
 from loop.features import CampaignFeatures
-from loop.hull_limit import POTENTIAL, hull_limit
 from loop.looks import CampaignLooks
-from oracles.hull import HullSettings
+from loop.relaxed_line import hull_limit, relaxed_hull
+from loop.starting_energies import starting_energy_priors
+from oracles.hull import SHIPPED_POTENTIAL
 from surrogates.base import Surrogate
 
 
@@ -34,15 +35,15 @@ def build_decider(config: CampaignConfig, folder: Path, dispatcher: Dispatcher, 
 def _surrogate(config: CampaignConfig, folder: Path, dispatcher: Dispatcher, watch: Stopwatch) -> Surrogate:
     goals = [o.property for o in config.objectives] + [c.property for c in config.constraints]
     features = CampaignFeatures(config.surrogate.descriptor_settings(), folder, dispatcher, watch)
-    return config.surrogate.build(tuple(dict.fromkeys(goals)), features)
+    priors = starting_energy_priors(config)
+    return config.surrogate.build(tuple(dict.fromkeys(goals)), features, priors)
 
 
 def _screen(
     config: CampaignConfig, folder: Path, dispatcher: Dispatcher, watch: Stopwatch
 ) -> EnergyScreen | None:
-    limit = hull_limit(config.oracles, config.constraints)
-    if config.energy_model is None or limit is None:
+    limit, hull = hull_limit(config.oracles, config.constraints), relaxed_hull(config.oracles)
+    if config.energy_model is None or limit is None or hull is None:
         return None
-    looks = CampaignLooks(POTENTIAL, folder, dispatcher, watch)
-    (hull,) = [oracle.hull() for oracle in config.oracles if isinstance(oracle, HullSettings)]
-    return EnergyScreen(looks, hull, limit, config.energy_model.least_chance)
+    looks = CampaignLooks(SHIPPED_POTENTIAL, folder, dispatcher, watch)
+    return EnergyScreen(looks, hull.hull(), limit, config.energy_model.least_chance)

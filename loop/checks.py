@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pymatgen.core import Composition
 
-from loop.hull_limit import hull_limit, why_not_screened
+from loop.relaxed_line import hull_limit, why_not_screened
 from materials.potential import SHIPPED, untrained_elements
 from materials.properties import property_named
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loop.config import CampaignConfig, ConstraintSettings, ObjectiveSettings
-from loop.hull_limit import hull_limit
 from loop.plugins import ACQUISITIONS, GENERATORS, ORACLES, SURROGATES
 from loop.prior import read_prior
+from loop.relaxed_line import hull_limit
 from materials.chemistry import balanced_formula_exists
 from materials.properties import property_named
 from materials.space import Space

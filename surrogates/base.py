@@ -50,7 +50,11 @@ class Surrogate(ABC):
     @property
     @abstractmethod
     def properties(self) -> tuple[str, ...]:
-        """The properties that have a model after `fit`: those with at least two different measured values."""
+        """The properties that have a model: after `fit` those with at least two different measured values.
+
+        A property of which something is known before has one, too, once a candidate was described (by `fit`, `inputs`
+        or `predict`): until two different values are measured its model is that prior knowledge.
+        """
 
     @property
     @abstractmethod

@@ -78,10 +78,19 @@ class FittedProperty:
     model: SingleTaskGP
     report: FitReport
 
+    @property
+    def name(self) -> str:
+        """The property's name."""
+        return self.data.property
+
     @cached_property
     def surroundings(self) -> Surroundings:
         """Its training rows, to tell how far from them a candidate lies."""
         return Surroundings.of(self.data.inputs[:, : self.data.columns.descriptors])
+
+    def distances(self, reduced: Tensor) -> list[float | None]:
+        """[n], how far from its training rows reduced descriptors [n, d] lie; see `Surroundings`."""
+        return self.surroundings.distances(reduced)
 
     def moments(self, inputs: Tensor) -> tuple[list[float], list[float]]:
         """Means and standard deviations of what would be measured at inputs [n, k], in the property's unit.

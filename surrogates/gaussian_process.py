@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from surrogates.fitted_property import FittedProperty
+    from surrogates.prior_alone import PriorAlone
 
 OUT_OF_REACH = 1e4
 """An input so far from all data that the model falls back to its prior: for what cannot be described."""
@@ -48,6 +49,7 @@ class GaussianProcessSurrogate(Surrogate):
 
         self.reduction: Reduction | None = None
         self.fitted: list[FittedProperty] = []
+        self.alone: dict[str, PriorAlone] = {}
         self.feasible = Feasibility.without_model([])
 
     def fit(self, archive: Archive, seed: int) -> None:
@@ -62,10 +64,11 @@ class GaussianProcessSurrogate(Surrogate):
         self.feasible = Feasibility.without_model(succeeded)
         if not rows and len(set(succeeded)) < 2:
             return
-        features = self._describe([r.candidate for r in archive.values()])
+        known = [r.candidate for r in archive.values()]
+        features = self._describe(known)
         if not _any_described(features):
             return
-        self.reduction = Reduction.fit(features)
+        self._start_from(known, features)
         with reproducible(seed):
             for name, found in rows.items():
                 inputs, named = self.inputs(found.candidates), named_fidelity(archive, name)
@@ -75,13 +78,31 @@ class GaussianProcessSurrogate(Surrogate):
             if succeeded:  # prior data alone say nothing about how lines of oracles end
                 self.feasible = Feasibility.fit(*_described(self._reduced(candidates), succeeded))
 
+    def _start_from(self, candidates: Sequence[Candidate], features: Floats) -> None:
+        """Fixes the reduction, and what each prior alone tells, by candidates and their descriptors."""
+        from surrogates.prior_alone import PriorAlone
+
+        self.reduction = Reduction.fit(features)
+        materials = [c.material for c in candidates]
+        for name in self.priors:
+            found = PriorAlone.of(name, self._columns(name), self._ask(name, materials, features))
+            if found is not None:
+                self.alone[name] = found
+
+    @property
+    def modelled(self) -> list[FittedProperty | PriorAlone]:
+        """The model of each property that has one: what is fitted, else its prior alone."""
+        found: dict[str, FittedProperty | PriorAlone] = {**self.alone}
+        found |= {one.name: one for one in self.fitted}
+        return [found[name] for name in self.wanted if name in found]
+
     @property
     def properties(self) -> tuple[str, ...]:
-        return tuple(one.data.property for one in self.fitted)
+        return tuple(one.name for one in self.modelled)
 
     @property
     def reports(self) -> tuple[FitReport, ...]:
-        return tuple(one.report for one in self.fitted)
+        return tuple(one.report for one in self.modelled)
 
     def inputs(self, candidates: Sequence[Candidate]) -> Tensor:
         """[n, k], float64; a row of NaN where the candidate cannot be described. See `Columns` for their meaning.
@@ -91,6 +112,8 @@ class GaussianProcessSurrogate(Surrogate):
         import torch
 
         features = self._describe(candidates)
+        if self.reduction is None and _any_described(features):
+            self._start_from(candidates, features)
         reduced = self._reduce(features)
         known = reduced.isfinite().all(dim=1)
         materials = [c.material for c in candidates]
@@ -117,22 +140,25 @@ class GaussianProcessSurrogate(Surrogate):
     def _reduce(self, features: Floats) -> Tensor:
         import torch
 
-        if self.reduction is None and not _any_described(features):
-            return torch.full((len(features), 1), torch.nan, dtype=torch.float64)
         if self.reduction is None:
-            self.reduction = Reduction.fit(features)
+            return torch.full((len(features), 1), torch.nan, dtype=torch.float64)
+        if not len(features):
+            return torch.zeros(0, self.reduction.dimension, dtype=torch.float64)
         return torch.from_numpy(self.reduction.apply(features))
 
     @property
     def model(self) -> ModelListGP:
         from botorch.models import ModelListGP
 
-        if not self.fitted:
-            raise ValueError("no property has two different measured values yet, so there is no model")
-        return ModelListGP(*(one.model for one in self.fitted))
+        if not self.modelled:
+            raise ValueError(
+                "no property has two different measured values yet, or a prior, so there is no model"
+            )
+        return ModelListGP(*(one.model for one in self.modelled))
 
     def posterior(self, candidates: Sequence[Candidate]) -> Posterior:
-        return self.model.posterior(self._within_reach(candidates))
+        inputs = self._within_reach(candidates)
+        return self.model.posterior(inputs)
 
     def feasibility(self, candidates: Sequence[Candidate]) -> Floats:
         if self.feasible.model is None:
@@ -140,13 +166,14 @@ class GaussianProcessSurrogate(Surrogate):
         return self.feasible.probability(self._reduced(candidates).nan_to_num(nan=OUT_OF_REACH))
 
     def predict(self, candidates: Sequence[Candidate]) -> list[tuple[Prediction, ...]]:
-        if not self.fitted or not candidates:
+        described = self._within_reach(candidates)
+        if not self.modelled or not candidates:
             return [() for _ in candidates]
-        described, reduced = self._within_reach(candidates), self._reduced(candidates)
+        reduced = self._reduced(candidates)
         columns = []
-        for one in self.fitted:
-            name, factor = one.data.property, self.widening.get(one.data.property, 1.0)
-            rows = zip(*one.moments(described), one.surroundings.distances(reduced), strict=True)
+        for one in self.modelled:
+            name, factor = one.name, self.widening.get(one.name, 1.0)
+            rows = zip(*one.moments(described), one.distances(reduced), strict=True)
             columns.append([Prediction(name, m, s * factor, d, factor) for m, s, d in rows])
         return list(zip(*columns, strict=True))
 
@@ -160,6 +187,8 @@ class GaussianProcessSurrogate(Surrogate):
         return inputs.where(inputs.isfinite(), far)
 
     def _describe(self, candidates: Sequence[Candidate]) -> Floats:
+        if not candidates:
+            return np.zeros((0, 0))
         return np.asarray(self._features([c.material for c in candidates]), dtype=float)
 
     def save(self, folder: Path) -> Mapping[str, Path]:

@@ -19,6 +19,7 @@ from surrogates.exact_gp import reproducible
 from surrogates.feasibility import Feasibility
 from surrogates.fitted_property import FittedProperty, PropertyData
 from surrogates.prior import Prior
+from surrogates.prior_alone import PriorAlone
 from surrogates.reduction import Reduction
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "surrogate.safetensors"
 DESCRIPTION = "surrogate.json"
-FORMAT = 2
+FORMAT = 3
 
 
 def save(surrogate: GaussianProcessSurrogate, folder: Path) -> Mapping[str, Path]:
@@ -48,6 +49,7 @@ def save(surrogate: GaussianProcessSurrogate, folder: Path) -> Mapping[str, Path
         "format": FORMAT,
         "wanted": surrogate.wanted,
         "priors": list(surrogate.priors),
+        "priors_alone": [asdict(one) for one in surrogate.alone.values()],
         "properties": [
             {
                 "log_offset": f.data.log_offset,
@@ -83,6 +85,9 @@ def load(folder: Path, features: FeatureSource, priors: Sequence[Prior] = ()) ->
     reduction = _under(tensors, "reduction/")
     if reduction:
         surrogate.reduction = Reduction.from_arrays({name: t.numpy() for name, t in reduction.items()})
+    for entry in description["priors_alone"]:
+        columns, usual = Columns(**entry["columns"]), tuple(entry["usual"])
+        surrogate.alone[entry["name"]] = PriorAlone(entry["name"], columns, usual)
     with reproducible(seed=0):
         for i, entry in enumerate(description["properties"]):
             surrogate.fitted.append(_fitted(_under(tensors, f"property/{i}/"), entry))

@@ -14,6 +14,7 @@ from surrogates.heads.base import Head, HeadError
 
 if TYPE_CHECKING:
     from surrogates.heads.hse import HseCorrection
+    from surrogates.starting_energy import StartingEnergyModel
 
 Basis = Literal["structure", "composition"]
 Level = Literal["PBE", "HSE"]
@@ -31,6 +32,7 @@ LEARNED_AS: dict[Level, str] = {"PBE": "learned", "HSE": "learned_HSE"}
 CORRECTED = ("band_gap",)
 """Properties that can be told at the level HSE."""
 HSE_CORRECTION = "band_gap_HSE.safetensors"
+STARTING_ENERGY = "starting_energy.safetensors"
 
 
 def file_name(name: str, basis: Basis) -> str:
@@ -113,6 +115,17 @@ def hse_correction() -> HseCorrection:
     correction = HseCorrection.load(path)
     _same_descriptor(path, correction.descriptor, HseCorrection.version)
     return correction
+
+
+@cache
+def starting_energy_model() -> StartingEnergyModel:
+    """From single points to relaxed energies, loaded once per process. Raises HeadError for other weights."""
+    from surrogates.starting_energy import StartingEnergyModel
+
+    path = WEIGHTS / STARTING_ENERGY
+    model = StartingEnergyModel.load(path)
+    _same_descriptor(path, model.descriptor, DESCRIPTORS["structure"].version)
+    return model
 
 
 def _same_descriptor(path: Path, found: str, computed: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from botorch.utils.multi_objective.box_decompositions.dominated import DominatedPartitioning
@@ -15,6 +17,8 @@ from acquisition.noisy_expected_improvement import NoisyExpectedImprovementSetti
 from acquisition.random_choice import RandomChoiceSettings
 from materials.base import Candidate, Composition, Origin
 from materials.goals import Constraint, Objective
+from surrogates.gaussian_process import GaussianProcessSettings
+from surrogates.prior import Prior
 
 POLICIES = [NoisyExpectedImprovementSettings(), GreedySettings(), RandomChoiceSettings()]
 WITH_MODEL = POLICIES[:2]
@@ -187,6 +191,65 @@ def test_without_measurements_the_batch_stands_for_the_pool(policy):
     rng = np.random.default_rng(0)
     by_chance = [distance_to(space, rng.permutation(len(space.points))[:5]) for _ in range(200)]
     assert distance_to(space, indices) < np.quantile(by_chance, 0.05)
+
+
+class Told(Prior):
+    """Knows the named properties of a plane, to within 0.1."""
+
+    def __init__(self, space, *names):
+        self.space, self.names = space, names
+
+    @property
+    def properties(self):
+        return self.names
+
+    def predict(self, name, materials, descriptors):
+        return TRUTHS[name](descriptors), np.full(len(descriptors), 0.1)
+
+
+def picked_with(prior, policy, archive, q=5):
+    names = [o.property for o in archive.objectives] + [c.property for c in archive.constraints]
+    settings = GaussianProcessSettings(descriptor="composition", prior="none")
+    surrogate = settings.build(names, prior.space.features, [prior])
+    surrogate.fit(archive, seed=0)
+    surrogate.inputs(prior.space.candidates)
+    space = prior.space
+    chosen = policy.build().select(space.candidates, surrogate, archive, q, OPTIONS, np.random.default_rng(0))
+    return chosen, space.points[[space.index[s.candidate.id] for s in chosen]]
+
+
+@pytest.mark.parametrize("policy", WITH_MODEL, ids=lambda p: p.kind)
+@pytest.mark.parametrize("objectives", [[GAP], [GAP, ENERGY]], ids=["one", "two"])
+def test_where_nothing_is_measured_priors_pick(policy, objectives):
+    space = plane()
+    prior = Told(space, *(o.property for o in objectives))
+    chosen, points = picked_with(prior, policy, space.archive([], objectives))
+    assert len(chosen) == 5
+    assert "best by predicted mean" in chosen[0].reason
+    assert chosen[0].acquisition_value > 0
+    scores = np.array([space.values["band_gap"], -space.values["formation_energy"]][: len(objectives)]).sum(0)
+    indices = [space.index[s.candidate.id] for s in chosen]
+    assert scores[indices].mean() > np.quantile(scores, 0.75)
+    assert np.isfinite(points).all()
+
+
+def test_an_objective_known_by_its_prior_alone_is_weighed_beside_a_measured_one():
+    space = plane()
+    measured = [replace(r, measurements=r.measurements[:1]) for r in map(space.measured, start(1))]
+    archive = space.archive([], [GAP, ENERGY], others=measured)
+    chosen, points = picked_with(Told(space, "formation_energy"), NoisyExpectedImprovementSettings(), archive)
+    assert "expected hypervolume improvement" in chosen[0].reason
+    assert (np.minimum(hill(points) / 0.3, 1) - basin(points)).mean() > 0.2
+
+
+def test_the_opening_takes_the_half_that_a_prior_expects_to_keep_the_constraints():
+    space = plane()
+    limit = Constraint("formation_energy", at_most=0.15)
+    archive = space.archive([], [GAP], [limit])
+    chosen, points = picked_with(Told(space, "formation_energy"), NoisyExpectedImprovementSettings(), archive)
+    assert "initial design" in chosen[0].reason
+    assert "formation_energy" in chosen[0].reason.split(";")[1]
+    assert basin(points).max() <= np.median(space.values["formation_energy"])
 
 
 def test_the_opening_avoids_what_failed_and_keeps_away_from_what_is_known():

@@ -284,6 +284,20 @@ def test_botorch_can_use_the_model():
     assert value.isfinite().all()
 
 
+def test_no_candidates_are_described_by_no_rows():
+    points = Line(X)
+
+    def source(materials):  # an empty list of rows has no second dimension
+        return points.features(materials) if materials else np.zeros(0)
+
+    settings = GaussianProcessSettings(descriptor="composition", prior="none")
+    surrogate = settings.build(("band_gap",), source)
+    assert len(surrogate.inputs([])) == 0
+    surrogate.fit(every_other(points, "band_gap", np.sin(X)), seed=0)
+    assert surrogate.inputs([]).shape == (0, surrogate.inputs(points.candidates).shape[1])
+    assert surrogate.predict([]) == []
+
+
 def test_pending_records_are_no_data():
     points = Line(X)
     waiting = Record(points.candidates[1], points.candidates[1].material, Progress.PENDING)
