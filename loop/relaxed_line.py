@@ -40,8 +40,8 @@ def why_not_screened(oracles: Sequence[OracleSettings]) -> str | None:
         return f"the energy model serves lines that begin with relax and hull, but this one has {', '.join(kinds)}"
     if relaxed_hull(oracles) is None:
         return (
-            "the energy model has learned from free relaxations with 7net-0, but relax has another potential, holds the "
-            f"cell or the symmetry, or ends above fmax {LOOSEST:g}"
+            "the energy model has learned from free relaxations with 7net-0, but relax has another potential, holds "
+            f"the cell or the symmetry, or ends above fmax {LOOSEST:g}"
         )
     return None
 

@@ -142,7 +142,7 @@ def test_a_changed_model_is_refused_by_name(finished: tuple[Path, str], tmp_path
     ("changes", "told"),
     [
         ({"oracles": [{"kind": "relax"}, {"kind": "hull"}]}, "nothing says what is too far above the hull"),
-        ({"oracles": [{"kind": "relax", "cell": False}, {"kind": "hull"}]}, "holds the"),
+        ({"oracles": [{"kind": "relax", "cell": False}, {"kind": "hull"}]}, "holds the cell"),
         ({"energy_model": {"chance": 0.1}}, "energy_model.chance"),
         ({"energy_model": {"least_chance": 1.5}}, "energy_model.least_chance"),
     ],
