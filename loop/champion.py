@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from loop.database.rows import ModelEntry, RoundRow
 from loop.database.store import Store
 from loop.energy_screen import ENERGY
 from loop.errors import CampaignError
@@ -46,7 +47,9 @@ class OwnRelaxations:
             for record in archive.values()
             if (energy := _relaxed(record, oracle)) is not None
         ]
-        rows = looks.rows([m for record, _ in found if isinstance(m := record.candidate.material, Crystal)])
+        rows = looks.at(
+            [m for record, _ in found if isinstance(m := record.candidate.material, Crystal)]
+        ).rows
         keys = [record.candidate.formula if by_formula else record.id for record, _ in found]
         known = np.isfinite(rows).all(axis=1) if found else np.zeros(0, dtype=bool)
         return cls(
@@ -105,15 +108,17 @@ class Contest:
             self.challenger.save(folder / f"{ROLE}.safetensors")
 
 
-def contest(number: int, champion: EnergyModel, version: str, own: OwnRelaxations) -> Contest:
-    """Refits what ships on all that may be learned from, and judges it beside the champion on what is held out.
+def contest(
+    number: int, base: EnergyModel, champion: EnergyModel, version: str, own: OwnRelaxations
+) -> Contest:
+    """Refits the base on all that may be learned from, and judges it beside the champion on what is held out.
 
     The refit wins where its mean surprise is lower by more than the standard error of that difference.
     """
     learned, held = ~own.held_out, own.held_out
     if not learned.any():
         return Contest(champion, version, None, False, 0, int(held.sum()), None)
-    challenger = EnergyModel.load(SHIPPED).refitted(own.looks[learned], own.relaxed[learned])
+    challenger = base.refitted(own.looks[learned], own.relaxed[learned])
     surprises, won = None, False
     if held.sum() >= FEWEST:
         test = own.looks[held], own.relaxed[held]
@@ -130,23 +135,47 @@ def version_of(number: int) -> str:
     return f"{ROLE}@{number}"
 
 
-def champion(store: Store, folder: Path) -> tuple[EnergyModel, str]:
-    """The model in use and its version; the first time the one that ships, of which the run folder gets a copy."""
-    entry = next((m for m in store.models(ROLE) if m.champion), None)
-    if entry is None:
-        copy = folder / "models" / "0" / f"{ROLE}.safetensors"
+def models_in_use(store: Store, folder: Path) -> tuple[EnergyModel, EnergyModel, str]:
+    """The model that refits begin from, the one in use, and the latter's version.
+
+    The first is the one that shipped when the campaign began: the run folder has a copy.
+    """
+    if not store.models(ROLE):
+        copy = _path(folder, 0)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copyfile(SHIPPED, copy)
-        digest = sha256(copy.read_bytes()).hexdigest()
-        store.add_model(ROLE, version_of(0), str(copy.relative_to(folder)), digest, champion=True, round=0)
-        return EnergyModel.load(copy), version_of(0)
-    path = folder / entry.path
-    if not path.exists() or sha256(path.read_bytes()).hexdigest() != entry.sha256:
-        raise CampaignError(
-            f"{path} is missing or was changed since round {entry.round} wrote it; put it back (MLflow holds a copy), "
-            "or start a new run with another --dir"
+        store.add_model(
+            ROLE, version_of(0), str(copy.relative_to(folder)), _digest(copy), champion=True, round=0
         )
-    return EnergyModel.load(path), entry.version
+    entries = {entry.version: entry for entry in store.models(ROLE)}
+    used = next(entry for entry in entries.values() if entry.champion)
+    return _loaded(folder, entries[version_of(0)]), _loaded(folder, used), used.version
+
+
+def _loaded(folder: Path, entry: ModelEntry) -> EnergyModel:
+    path = folder / entry.path
+    if not path.exists() and entry.sha256 == _digest(SHIPPED):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        copyfile(SHIPPED, path)
+    if not path.exists() or _digest(path) != entry.sha256:
+        raise CampaignError(
+            f"{path} is missing or was changed since the campaign wrote it; put it back (where MLflow tracks the "
+            f"campaign it holds a copy, {entry.version}), or start a new run with another --dir"
+        )
+    return EnergyModel.load(path)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / "models" / str(number) / f"{ROLE}.safetensors"
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def refused_before(rounds: Sequence[RoundRow]) -> frozenset[str]:
+    """The ids of the candidates that the energy model refused in these rounds."""
+    return frozenset(one["id"] for row in rounds for one in row.notes.get(ROLE, {}).get("refused", ()))
 
 
 def was_won(notes: Mapping[str, Any]) -> bool:

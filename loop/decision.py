@@ -69,12 +69,14 @@ class Decider:
         option: Option,
         widening: Mapping[str, float],
         energy_model: EnergyModel | None,
+        refused_before: frozenset[str],
         watch: Stopwatch,
         listener: Listener,
     ) -> Decision:
         """The decision of round `number`; the same archive, widening, energy model and seed give the same decision.
 
-        widening: factors by property on the standard deviations of predictions.
+        widening: factors by property on the standard deviations of predictions. refused_before: ids of candidates that
+        the energy model refused in earlier rounds.
         """
         if self.surrogate is not None:
             self.surrogate.widening = widening
@@ -101,9 +103,10 @@ class Decider:
                 return Decision(pool, predictions, tuple(pick(pool.candidates)))
             places = min(self.batch, len(pool.candidates))
             factor = widening.get(ENERGY, 1.0)
-            screened = self.screen.screened(pick, pool.candidates, places, energy_model, factor)
-        expected = {i: (*predictions.get(i, ()), p) for i, p in screened.predictions.items()}
-        return Decision(pool, {**predictions, **expected}, screened.selections, screened)
+            screened = self.screen.screened(
+                pick, pool.candidates, places, energy_model, factor, refused_before
+            )
+        return Decision(pool, _joined(predictions, screened.predictions), screened.selections, screened)
 
     def save_models(self, folder: Path) -> Mapping[str, Path]:
         """Writes what was learned this round; returns role -> file, empty where nothing was fitted."""
@@ -137,6 +140,18 @@ class Decider:
             )
 
         return guide
+
+
+def _joined(
+    surrogate: Mapping[str, tuple[Prediction, ...]], screen: Mapping[str, Prediction]
+) -> Mapping[str, tuple[Prediction, ...]]:
+    """Both predictions of each candidate; where energies are a goal, the surrogate's count."""
+    told = dict(surrogate)
+    for candidate_id, expected in screen.items():
+        before = told.get(candidate_id, ())
+        if all(p.property != expected.property for p in before):
+            told[candidate_id] = (*before, expected)
+    return told
 
 
 def _spread(archive: Archive, name: str) -> float:

@@ -1,56 +1,76 @@
 """The screen of the energy model: what acquisition picks is looked at, and the hopeless make place for the next.
 
-A look is the beginning of the relaxation that would follow, so for what is kept nothing is lost: it goes on from there.
+A look is the beginning of the relaxation that would follow, whose evaluations are not repeated: for what is kept it
+costs nothing, and changes nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from loop.looks import CampaignLooks
 from materials.base import Candidate, Crystal, Prediction, Selection
+from materials.corrections import CorrectionScheme
 from materials.hull import ReferenceHull
 from surrogates.energy_model import EnergyModel
 
 ENERGY = "energy_per_atom"
 REFUSED = "the energy model sees no hope"
 LOOKS_PER_PLACE = 5
-"""How many looks a place in the batch is worth at most; then the likeliest of those refused fill it up."""
+"""How many looks a place in the batch is worth at most."""
+IN_SPITE = 4
+"""Where hope does not fill the batch, the likeliest of those refused take one place in so many, and at least one."""
 
 Pick = Callable[[Sequence[Candidate]], list[Selection]]
 """What acquisition picks of a pool, best first."""
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A candidate that was refused.
+
+    chance: to end below the limit. height, std: expected above the hull, eV/atom; None where it fell apart.
+    """
+
+    id: str
+    formula: str
+    generator: str
+    chance: float
+    height: float | None
+    std: float | None
+
+
+@dataclass(frozen=True)
 class Screened:
     """What a screen did to a round's choice.
 
-    predictions: of the relaxed energy, by candidate id. looked: how many candidates. refused: those not taken for it.
-    in_spite: how many were taken although they looked hopeless, for want of better ones. seconds: what the looks at
-    those not taken cost, core seconds; the others are part of their relaxations.
+    predictions: of the relaxed energy, by candidate id. looked: how many candidates, this round. in_spite: how many
+    were taken although they looked hopeless, for want of better ones. seconds: what the looks at those not taken cost,
+    core seconds.
     """
 
     selections: tuple[Selection, ...]
     predictions: Mapping[str, Prediction] = field(default_factory=dict)
     looked: int = 0
-    refused: tuple[Candidate, ...] = ()
+    refused: tuple[Refused, ...] = ()
     in_spite: int = 0
     seconds: float = 0.0
 
     @property
     def refusals(self) -> dict[tuple[str, str], int]:
         """(generator, reason) -> how many."""
-        return dict(Counter((c.origin.generator, REFUSED) for c in self.refused))
+        return dict(Counter((one.generator, REFUSED) for one in self.refused))
 
-    def as_notes(self) -> dict[str, float]:
-        """The counts, as the notes of a round keep them."""
+    def as_notes(self) -> dict[str, Any]:
+        """What the notes of a round keep of it."""
         return {
             "looked": self.looked,
-            "refused": len(self.refused),
+            "refused": [asdict(one) for one in self.refused],
             "in_spite": self.in_spite,
             "seconds": self.seconds,
         }
@@ -58,11 +78,13 @@ class Screened:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """chance: to end below the limit; None where the reference cannot tell. expected: None where it fell apart."""
+    """chance: to end below the limit; None where nobody can tell. expected, height: None where it fell apart, or is
+    unknown."""
 
     crystal: Crystal
     chance: float | None
-    expected: Prediction | None
+    expected: Prediction | None = None
+    height: float | None = None
 
 
 class EnergyScreen:
@@ -78,87 +100,113 @@ class EnergyScreen:
         self._least_chance = least_chance
 
     def screened(
-        self, pick: Pick, pool: Sequence[Candidate], places: int, model: EnergyModel, widening: float = 1.0
+        self,
+        pick: Pick,
+        pool: Sequence[Candidate],
+        places: int,
+        model: EnergyModel,
+        widening: float = 1.0,
+        refused_before: Collection[str] = (),
     ) -> Screened:
-        """The batch that `pick` chooses when what looks hopeless is taken out of the pool.
+        """The batch that `pick` chooses, each place going to its next choice until one has hope.
 
-        widening: a factor on the standard deviations of the predictions that are stated; chances stay the model's own.
+        widening: a factor on the model's intervals. refused_before: who was refused in an earlier round is judged anew,
+        before anybody is picked.
         """
-        verdicts: dict[str, _Verdict] = {}
-        left = list(pool)
-        while True:
-            selections = pick(left)
-            picked = [s.candidate for s in selections]
-            verdicts |= self._judged((c for c in picked if c.id not in verdicts), model, widening)
-            kept = [c for c in picked if not self._is_hopeless(verdicts, c)]
-            if len(kept) == len(picked):
+        self.looks.forget()
+        verdicts = self._judged((c for c in pool if c.id in refused_before), model, widening)
+        left = [c for c in pool if not self._is_hopeless(verdicts.get(c.id))]
+        seen: dict[str, Selection] = {}
+        looked: list[str] = []
+        while left and len(looked) < LOOKS_PER_PLACE * places:
+            free = places - sum(not self._is_hopeless(verdicts.get(i)) for i in seen)
+            new = {s.candidate.id: s for s in pick(left) if s.candidate.id not in seen}
+            new = dict(list(new.items())[:free])
+            if not new:
                 break
-            left = [c for c in left if not self._is_hopeless(verdicts, c)]
-            if len(verdicts) >= LOOKS_PER_PLACE * places or len(left) < places:
-                selections = pick([*kept, *self._likeliest(pool, verdicts, places - len(kept))])
-                break
-        return self._result(pool, selections, verdicts)
+            seen |= new
+            judged = self._judged((s.candidate for i, s in new.items() if i not in verdicts), model, widening)
+            verdicts |= judged
+            looked += judged
+            left = [c for c in left if not self._is_hopeless(verdicts.get(c.id))]
+        return self._result(seen, looked, verdicts, places)
 
     def _judged(
         self, candidates: Iterable[Candidate], model: EnergyModel, widening: float
     ) -> dict[str, _Verdict]:
         """Of those that can be relaxed; the oracle refuses the others, with its reason."""
-        crystals = {
+        found = {
             c.id: c.material for c in candidates if isinstance(c.material, Crystal) and c.material.is_ordered
         }
-        if not crystals:
+        if not found:
             return {}
-        found = model.predict(self.looks.rows(list(crystals.values())))
-        limits = np.array([self._energy_at_the_limit(crystal) for crystal in crystals.values()])
-        rows = zip(found.median, found.std, found.chance_below(limits), limits, strict=True)
+        crystals = list(found.values())
+        looks = self.looks.at(crystals)
+        told = model.predict(looks.rows)
+        heights = np.array([self._height(c, k) for c, k in zip(crystals, looks.corrections, strict=True)])
+        chances = replace(told, spread=told.spread * widening).chance_below(self._limit - heights)
+        distances = model.distances(looks.rows)
         verdicts = {}
-        for (id_, crystal), (median, std, chance, limit) in zip(crystals.items(), rows, strict=True):
-            if np.isnan(median):
-                verdicts[id_] = _Verdict(crystal, 0.0, None)
+        for i, (id_, crystal) in enumerate(found.items()):
+            if looks.lost[i]:
+                verdicts[id_] = _Verdict(crystal, None)
+            elif np.isnan(told.median[i]):
+                verdicts[id_] = _Verdict(crystal, 0.0)
             else:
-                expected = Prediction(ENERGY, float(median), widening * float(std), None, widening)
-                verdicts[id_] = _Verdict(crystal, None if np.isnan(limit) else float(chance), expected)
+                median, std = float(told.median[i]), widening * float(told.std[i])
+                expected = Prediction(ENERGY, median, std, distances[i], widening)
+                known = not np.isnan(heights[i])
+                chance, height = (float(chances[i]), median + float(heights[i])) if known else (None, None)
+                verdicts[id_] = _Verdict(crystal, chance, expected, height)
         return verdicts
 
-    def _energy_at_the_limit(self, crystal: Crystal) -> float:
-        """eV/atom as the potential gives it, uncorrected; NaN where the reference does not say."""
-        structure = crystal.structure
-        depth = self._hull.energy_above_hull(structure.composition, 0.0).value
-        return self._limit - depth - self._hull.correction_per_atom(structure)
+    def _height(self, crystal: Crystal, correction: float) -> float:
+        """How far above the hull an uncorrected energy of 0 lies, eV/atom; NaN where the reference does not say."""
+        corrected = self._hull.source.correction != CorrectionScheme.none
+        depth = self._hull.energy_above_hull(crystal.structure.composition, 0.0).value
+        return depth + (correction if corrected else 0.0)
 
-    def _is_hopeless(self, verdicts: Mapping[str, _Verdict], candidate: Candidate) -> bool:
-        verdict = verdicts.get(candidate.id)
+    def _is_hopeless(self, verdict: _Verdict | None) -> bool:
         return verdict is not None and verdict.chance is not None and verdict.chance < self._least_chance
 
-    def _likeliest(
-        self, pool: Sequence[Candidate], verdicts: Mapping[str, _Verdict], number: int
-    ) -> list[Candidate]:
-        hopeless = [c for c in pool if self._is_hopeless(verdicts, c)]
-        return sorted(hopeless, key=lambda c: -(verdicts[c.id].chance or 0.0))[:number]
-
     def _result(
-        self, pool: Sequence[Candidate], selections: Sequence[Selection], verdicts: Mapping[str, _Verdict]
+        self,
+        seen: Mapping[str, Selection],
+        looked: Sequence[str],
+        verdicts: Mapping[str, _Verdict],
+        places: int,
     ) -> Screened:
-        picked = {s.candidate.id for s in selections}
-        hopeless = [c for c in pool if self._is_hopeless(verdicts, c)]
-        refused = tuple(c for c in hopeless if c.id not in picked)
-        judged = [i for i in picked if i in verdicts]
-        ends = dict(zip(judged, self.looks.ends([verdicts[i].crystal for i in judged]), strict=True))
+        chosen = {i: s for i, s in seen.items() if not self._is_hopeless(verdicts.get(i))}
+        hopeless = sorted((i for i in looked if i not in chosen), key=lambda i: -(verdicts[i].chance or 0.0))
+        in_spite = [i for i in hopeless if verdicts[i].expected is not None]
+        in_spite = in_spite[: min(places - len(chosen), max(1, places // IN_SPITE))]
+        chosen |= {i: seen[i] for i in in_spite}
+        refused = [i for i in hopeless if i not in chosen]
         return Screened(
-            tuple(
-                self._told(s, verdicts[s.candidate.id], ends) if s.candidate.id in ends else s
-                for s in selections
-            ),
+            tuple(self._told(selection, verdicts.get(i)) for i, selection in chosen.items()),
             {i: v.expected for i, v in verdicts.items() if v.expected is not None},
-            len(verdicts),
-            refused,
-            len(hopeless) - len(refused),
-            self.looks.seconds([v.crystal for i, v in verdicts.items() if i not in picked]),
+            len(looked),
+            tuple(_refused(seen[i].candidate, verdicts[i]) for i in refused),
+            len(in_spite),
+            self.looks.seconds([verdicts[i].crystal for i in refused]),
         )
 
-    def _told(self, selection: Selection, verdict: _Verdict, ends: Mapping[str, Crystal | None]) -> Selection:
-        told = "the reference hull does not reach it"
+    def _told(self, selection: Selection, verdict: _Verdict | None) -> Selection:
+        if verdict is None:
+            return selection
+        told = "nobody can tell how far above the hull it ends"
         if verdict.chance is not None:
             told = f"{verdict.chance:.0%} likely to end within {self._limit:g} eV/atom of the hull"
-        end = ends[selection.candidate.id]
-        return replace(selection, reason=f"{selection.reason}; after a look {told}", start=end)
+        return replace(selection, reason=f"{selection.reason}; after a look {told}")
+
+
+def _refused(candidate: Candidate, verdict: _Verdict) -> Refused:
+    std = None if verdict.expected is None else verdict.expected.std
+    return Refused(
+        candidate.id,
+        candidate.formula,
+        candidate.origin.generator,
+        verdict.chance or 0.0,
+        verdict.height,
+        std,
+    )

@@ -14,7 +14,7 @@ from acquisition.base import Option
 from loop.brake import brake_reason
 from loop.building import build_decider
 from loop.cache import EvaluationCache
-from loop.champion import ROLE, Contest, OwnRelaxations, champion, contest
+from loop.champion import ROLE, Contest, OwnRelaxations, contest, models_in_use, refused_before
 from loop.comparison import refuse_changes, snapshot
 from loop.config import CampaignConfig
 from loop.database.rows import PlannedEvaluation
@@ -35,7 +35,6 @@ from loop.seeds import derived_seed
 from loop.track_record import as_notes, counting, told, widenings
 from materials.archive import Archive, Progress
 from materials.identity import IdentityIndex
-from surrogates.early_look import VERSION as LOOK_VERSION
 
 
 class ExitCode(IntEnum):
@@ -103,7 +102,7 @@ class Campaign:
         )
         self._exit.callback(self.dispatcher.close)
         self.dispatcher.warm(config.oracles)
-        self.line = build_line(config.oracles, None if config.energy_model is None else LOOK_VERSION)
+        self.line = build_line(config.oracles)
         self.cache = None if config.cache is None else EvaluationCache(config.cache)
         self.objectives, self.constraints = config.as_objectives(), config.as_constraints()
         self.decider = build_decider(config, self.folder, self.dispatcher, self._watch)
@@ -150,7 +149,9 @@ class Campaign:
             self._decide(number)
         list_models(self.store, self.folder, number)
         with self._watch.step("evaluate"):
-            BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener).run(
+            screen = self.decider.screen
+            begun = None if screen is None else screen.looks.begun
+            BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener, begun).run(
                 number, self.archive(), project and partial(project, self.store, self.folder)
             )
         archive = self.archive()
@@ -178,6 +179,7 @@ class Campaign:
             self._option(),
             factors,
             None if held is None else held.model,
+            refused_before(self.store.rounds()),
             self._watch,
             self.listener,
         )
@@ -198,7 +200,7 @@ class Campaign:
         with self._watch.step("fit"):
             by_formula = self.config.space.formula is None
             own = OwnRelaxations.of(archive, self.line[0].name, screen.looks, by_formula)
-            return contest(number, *champion(self.store, self.folder), own)
+            return contest(number, *models_in_use(self.store, self.folder), own)
 
     def _widenings(self, archive: Archive) -> dict[str, Widening]:
         """What earlier outcomes do to the intervals of this round's predictions; each that widens is told."""
@@ -225,7 +227,9 @@ class Campaign:
         versions = {p.property: f"{self.config.surrogate.kind}@{number}" for p in decision.predicted}
         if held is not None and decision.screened is not None:
             notes = {**notes, ROLE: {**held.as_notes(), **decision.screened.as_notes()}}
-            versions[ENERGY] = held.version
+            goals = {o.property for o in self.objectives} | {c.property for c in self.constraints}
+            if ENERGY not in goals:
+                versions[ENERGY] = held.version
         self.store.commit_decision(
             number,
             seed=derived_seed(self.config.seed, number, "round"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from loop.cache import EvaluationCache
 from loop.database.rows import EvaluationRow, EvaluationStatus, PlannedEvaluation
@@ -16,6 +16,7 @@ from materials.archive import Archive, Progress, Record
 from materials.base import Candidate, Material, Measurement
 from materials.evaluation import FailureKind, Outcome, Status
 from materials.identity import IdentityIndex
+from materials.relaxation import Frame
 
 POLL_SECONDS = 0.5
 
@@ -40,12 +41,15 @@ class BatchEvaluation:
         dispatcher: Dispatcher,
         cache: EvaluationCache | None,
         listener: Listener,
+        begun: Callable[[Material], tuple[Frame, ...]] | None = None,
     ) -> None:
+        """begun: what is known already of the relaxation of a material as it was proposed."""
         self._store = store
         self._line = line
         self._dispatcher = dispatcher
         self._cache = cache
         self._listener = listener
+        self._begun = begun
         self._walks: dict[str, Walk] = {}
         self._final = IdentityIndex()
 
@@ -55,9 +59,7 @@ class BatchEvaluation:
         `meanwhile` is called once when all is submitted, while workers work.
         """
         self._number = number
-        selections = self._store.selections(number)
-        selected = [s.candidate.id for s in selections]
-        self._starts = {s.candidate.id: s.start for s in selections}
+        selected = [s.candidate.id for s in self._store.selections(number)]
         open_ids = [i for i in selected if _may_go_on(archive[i])]
         self._remember_final_materials(archive, set(open_ids))
         self._asked: dict[str, list[EvaluationRow]] = {}
@@ -78,7 +80,7 @@ class BatchEvaluation:
         self._listener.waiting()
 
     def _remember_final_materials(self, archive: Archive, open_ids: set[str]) -> None:
-        relaxed_then_failed = [r for r in archive.failed if not _is_as_proposed(r)]
+        relaxed_then_failed = [r for r in archive.failed if r.material is not r.candidate.material]
         for record in (*archive.evaluated, *relaxed_then_failed):
             if record.id not in open_ids and record.duplicate_of is None:
                 self._final.add(record.id, record.material)
@@ -86,9 +88,7 @@ class BatchEvaluation:
     def _take_up(self, record: Record) -> None:
         """Starts a walk, or goes on with one that an earlier driver left between any two steps."""
         rows = {row.key: row for row in self._asked.get(record.id, ())}
-        start = self._starts[record.id]
-        material = start if start is not None and _is_as_proposed(record) else record.material
-        walk = Walk(record.candidate, material, list(record.measurements))
+        walk = Walk(record.candidate, record.material, list(record.measurements))
         self._walks[record.id] = walk
         for stage in self._line:
             row = rows.get(stage.key(record.id))
@@ -115,6 +115,8 @@ class BatchEvaluation:
         """Asks the next stage; what an earlier driver asked is taken up or harvested before it is asked again."""
         stage = self._line[walk.done]
         request = stage.request(walk.candidate, walk.material, walk.measurements)
+        if self._begun is not None and walk.done == 0:
+            request = replace(request, begun=self._begun(walk.material))
         ticket = None if earlier is None else earlier.ticket
         if ticket is not None and self._dispatcher.resume(stage.settings, request, ticket):
             return
@@ -181,11 +183,6 @@ def _may_go_on(record: Record) -> bool:
     return (
         record.progress is not Progress.FAILED and record.stopped_by is None and record.duplicate_of is None
     )
-
-
-def _is_as_proposed(record: Record) -> bool:
-    """Whether no oracle has changed the material yet."""
-    return record.material is record.candidate.material
 
 
 def _disk_was_full(outcome: Outcome) -> bool:

@@ -48,13 +48,10 @@ class Stage:
         return None
 
 
-def build_line(oracles: Sequence[OracleSettings], before: str | None = None) -> tuple[Stage, ...]:
-    """Stages in order. A gate decides who goes on, not what is measured, so it is no part of a fingerprint.
-
-    before: the version of what changes materials before the first oracle sees them, None where nothing does.
-    """
+def build_line(oracles: Sequence[OracleSettings]) -> tuple[Stage, ...]:
+    """Stages in order. A gate decides who goes on, not what is measured, so it is no part of a fingerprint."""
     stages: list[Stage] = []
-    so_far: list[object] = [] if before is None else [before]
+    so_far: list[object] = []
     for number, settings in enumerate(oracles):
         asked = settings.model_copy(update={"gate": {}})
         so_far.append([settings.kind, asked.fingerprint(), settings.model_version()])

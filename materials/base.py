@@ -258,8 +258,7 @@ class Selection:
     """A candidate picked for measurement, with what was expected of it and why it was picked.
 
     `cost` is the expected seconds of the whole line of oracles; `acquisition_value` is None where the policy
-    ranks nothing (random, the initial design). `start` is the material that the first oracle goes on from where a first
-    look at it already led somewhere, else None.
+    ranks nothing (random, the initial design).
     """
 
     candidate: Candidate
@@ -269,7 +268,6 @@ class Selection:
     cost: float | None = None
     predictions: tuple[Prediction, ...] = ()
     conditions: Mapping[str, float] = field(default_factory=dict)
-    start: Material | None = None
 
 
 Goal = Literal["maximize", "minimize", "target"]

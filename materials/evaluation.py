@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from materials.base import Candidate, Material, Measurement, content_hash, material_from_dict
+
+if TYPE_CHECKING:
+    from materials.relaxation import Frame
 
 
 class FailureKind(StrEnum):
@@ -51,7 +54,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """One question to one oracle. `material` and `measurements` are as the earlier stages left them."""
+    """One question to one oracle. `material` and `measurements` are as the earlier stages left them.
+
+    `begun` is what is known already of a relaxation of the material: it makes an oracle quicker and changes no answer.
+    """
 
     key: str
     candidate: Candidate
@@ -60,6 +66,7 @@ class Request:
     measurements: tuple[Measurement, ...] = ()
     conditions: Mapping[str, float] = field(default_factory=dict)
     replicate: int = 0
+    begun: tuple[Frame, ...] = field(default=(), compare=False)
 
     def measured(self, name: str) -> Measurement | None:
         """The latest measurement of the property `name` made by an earlier stage."""

@@ -7,7 +7,7 @@ steps, never by time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,6 +41,29 @@ class NonFiniteEnergy(RelaxationError):  # noqa: N818 - named for what happened
 
 
 Observer = Callable[[int, "Atoms"], None]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An evaluation on the way of a relaxation.
+
+    place: where atoms and cell were, to the last bit. results: ASE's energy and free_energy in eV, forces in
+    eV/angstrom and stress in eV/angstrom^3.
+    """
+
+    place: bytes
+    results: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, atoms: Atoms) -> Frame:
+        """Of atoms that were just evaluated."""
+        wanted = ("energy", "free_energy", "forces", "stress")
+        return cls(cls.place_of(atoms), {name: np.copy(atoms.calc.results[name]) for name in wanted})
+
+    @staticmethod
+    def place_of(atoms: Atoms) -> bytes:
+        """Positions and cell."""
+        return bytes(atoms.positions.tobytes() + atoms.cell.array.tobytes())
 
 
 class CalculatorSource(Protocol):
@@ -82,14 +105,16 @@ def relax(
     cell: bool = True,
     keep_symmetry: bool = False,
     observe: Observer | None = None,
+    begun: Sequence[Frame] = (),
 ) -> Relaxation:
     """Relaxes an ordered structure in the cell as given (no reduction to a primitive cell).
 
     fmax: largest force component norm at the end, eV/angstrom (cell forces likewise, as ASE's filter scales
     them). steps: bound for each optimiser. cell: relax the cell too. keep_symmetry: hold the space group
     found within 0.01 angstrom. observe: called with the step's number and the atoms, at the start (0) and after every
-    step; a second optimiser begins at 0 again. Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy, and
-    ValueError for partial occupancies.
+    step; a second optimiser begins at 0 again. begun: evaluations that an earlier beginning of this relaxation left;
+    they are not repeated, and change nothing else. Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy,
+    and ValueError for partial occupancies.
     """
     from ase.optimize import FIRE, LBFGS
 
@@ -99,6 +124,10 @@ def relax(
             f"{structure.formula}: partial occupancies cannot be relaxed; order the structure first"
         )
     calculator = potential.calculator()
+    if begun:
+        from materials.replay import Replay
+
+        calculator = Replay(calculator, begun)
     spent = 0
     failure: RelaxationError | None = None
     for name, optimizer in (("LBFGS", LBFGS), ("FIRE", FIRE)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from materials.base import Crystal, Measurement
 from materials.evaluation import FailureKind, Request
 from materials.potential import SHIPPED, UnsupportedElementError, load_potential, potential_version
 from materials.properties import property_named
-from materials.relaxation import NonFiniteEnergy, Relaxation, RelaxationExploded, relax
+from materials.relaxation import Frame, NonFiniteEnergy, Relaxation, RelaxationExploded, relax
 from oracles.base import OracleSettings, Resources
 from oracles.guards import why_unphysical, why_wrong_volume
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
@@ -96,7 +97,7 @@ class RelaxOracle(OneByOneOracle):
         reason = why_wrong_volume(start)
         if reason is not None:
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {reason}")
-        relaxation = self._relax(start)
+        relaxation = self._relax(start, request.begun)
         provenance = self._provenance(start, relaxation)
         _check(request.material.formula, relaxation, self._settings, provenance)
         energy = Measurement(
@@ -108,7 +109,7 @@ class RelaxOracle(OneByOneOracle):
         )
         return Answer((energy,), Crystal(relaxation.structure), provenance)
 
-    def _relax(self, structure: pmg.Structure) -> Relaxation:
+    def _relax(self, structure: pmg.Structure, begun: Sequence[Frame]) -> Relaxation:
         settings = self._settings
         try:
             return relax(
@@ -118,6 +119,7 @@ class RelaxOracle(OneByOneOracle):
                 steps=settings.steps,
                 cell=settings.cell,
                 keep_symmetry=settings.keep_symmetry,
+                begun=begun,
             )
         except UnsupportedElementError as error:
             raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from materials.base import Crystal
+from materials.relaxation import Frame, RelaxationError, relax
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,32 +30,37 @@ VERSION = f"look-1-{STEPS}-{FMAX}"
 class Look:
     """What the first STEPS steps of a relaxation of atoms and cell came to.
 
-    row: [COLUMNS]. end: the crystal as they left it, from which a relaxation can go on. Where it fell apart the row
-    is NaN and the end None. seconds: what it cost, loading aside.
+    row: [COLUMNS]. correction: what the Materials Project's corrections (2020) add to the energy of the crystal they
+    led to, eV/atom. Where it fell apart both are NaN. frames: the evaluations, which a relaxation need not repeat.
+    seconds: what it cost, loading aside.
     """
 
     row: npt.NDArray[np.float64]
-    end: Crystal | None
+    correction: float
+    frames: tuple[Frame, ...]
     seconds: float
 
 
 def look_at(crystal: Crystal, potential: Potential) -> Look:
     """Looks at one crystal; raises ValueError for one that is not ordered or of unknown elements."""
-    from materials.relaxation import RelaxationError, relax
+    from materials.corrections import correction_per_atom
 
     energies: list[float] = []
+    frames: list[Frame] = []
 
     def keep(step: int, atoms: Atoms) -> None:
         del energies[step:]  # a second optimiser begins anew
         energies.append(float(atoms.get_potential_energy()) / len(atoms))
+        frames.append(Frame.of(atoms))
 
+    potential.check_elements(crystal.structure)
     began = perf_counter()
     try:
         found = relax(crystal.structure, potential, fmax=FMAX, steps=STEPS, observe=keep)
     except RelaxationError:
-        return Look(np.full(COLUMNS, np.nan), None, perf_counter() - began)
+        return Look(np.full(COLUMNS, np.nan), np.nan, tuple(frames), perf_counter() - began)
     row = np.array(look_row(energies, len(crystal.structure)))
-    return Look(row, Crystal(found.structure), perf_counter() - began)
+    return Look(row, correction_per_atom(found.structure), tuple(frames), perf_counter() - began)
 
 
 def look_row(energies: Sequence[float], atoms: int) -> list[float]:

@@ -28,6 +28,7 @@ SMALLEST_DESCENT = 3e-3
 SMALLEST_STEP = 1e-4  # eV/atom
 HYPERPARAMETER_ROWS = 500
 MOST_ROWS = 2500
+HALVINGS = 50
 Z_90 = 1.6449
 SHIPPED = Path(__file__).parent / "heads" / "weights" / "energy_model.safetensors"
 
@@ -57,8 +58,21 @@ class RelaxedEnergies:
 
     @property
     def std(self) -> Floats:
-        """[n]; that of a normal distribution with the same 90 % interval."""
-        return np.asarray((self.quantile(0.95) - self.quantile(0.05)) / (2 * Z_90))
+        """[n]; that of the normal about the median whose 90 % interval holds 90 % of this distribution."""
+        middle = self.reached - self.median
+        low, high = np.zeros_like(middle), middle + np.exp(self.center + 4 * self.spread)
+        for _ in range(HALVINGS):
+            half = (low + high) / 2
+            narrow = self._left_below(middle + half) - self._left_below(middle - half) < 0.9
+            low, high = np.where(narrow, half, low), np.where(narrow, high, half)
+        return np.where(np.isfinite(middle), high / Z_90, np.nan)
+
+    def _left_below(self, left: Floats) -> Floats:
+        """[n], the probability that the energy sinks by less than `left` [n] after the look."""
+        from scipy.stats import norm
+
+        logarithm = np.log(np.maximum(left, 0.0) + SMALLEST_DESCENT)
+        return np.where(left < 0, 0.0, norm.cdf((logarithm - self.center) / self.spread))
 
     def chance_below(self, energies: Floats) -> Floats:
         """[n]: the probability to end at or below energies [n], eV/atom."""
@@ -98,13 +112,16 @@ class EnergyModel:
         return cls(rows, left, state)
 
     def refitted(self, looks: Floats, relaxed: Floats) -> EnergyModel:
-        """With a campaign's own relaxations beside what it learned from before; the newest of these give way."""
-        rows, left = inputs(looks), descent_left(looks, relaxed)
-        kept = max(0, MOST_ROWS - len(rows))
+        """With a campaign's own relaxations, oldest first, beside what it learned from before, which gives way to them.
+
+        Hyperparameters and the width of the intervals stay.
+        """
+        rows, left = inputs(looks)[-MOST_ROWS:], descent_left(looks, relaxed)[-MOST_ROWS:]
+        kept = MOST_ROWS - len(rows)
         return replace(
             self,
-            rows=np.concatenate([rows, self.rows[:kept]])[:MOST_ROWS],
-            left=np.concatenate([left, self.left[:kept]])[:MOST_ROWS],
+            rows=np.concatenate([rows, self.rows[:kept]]),
+            left=np.concatenate([left, self.left[:kept]]),
         )
 
     def calibrated(self, looks: Floats, relaxed: Floats) -> EnergyModel:
@@ -134,6 +151,19 @@ class EnergyModel:
         hyperparameters = {k: v.astype(float) for k, v in part_of(arrays, "hyperparameters").items()}
         rows, left = arrays["rows"].astype(float), arrays["left"].astype(float)
         return cls(rows, left, hyperparameters, float(arrays["spread"][0]))
+
+    def distances(self, looks: Floats) -> list[float | None]:
+        """[n], how far looks lie from the rows: up to about 1 among them, above 3 far away; None where the look is NaN.
+
+        Each input in units of its spread over the rows.
+        """
+        import torch
+
+        from surrogates.surroundings import Surroundings
+
+        center, scale = self.rows.mean(axis=0), self.rows.std(axis=0) + SMALLEST_STEP
+        surroundings = Surroundings.of(torch.from_numpy((self.rows - center) / scale))
+        return surroundings.distances(torch.from_numpy((inputs(looks) - center) / scale))
 
     def predict(self, looks: Floats) -> RelaxedEnergies:
         """For looks [n, COLUMNS]; NaN where the look is."""

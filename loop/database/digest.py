@@ -37,7 +37,6 @@ COUNTING: dict[type[Table], tuple[str, ...]] = {
         "reason",
         "acquisition_value",
         "conditions",
-        "start",
     ),
     PredictionRow: (
         *("round", "candidate_id", "property", "mean", "std", "distance", "widening", "model_version"),

@@ -150,7 +150,6 @@ class SelectionRow(Table):
     acquisition_value: Mapped[float | None]
     cost: Mapped[float | None]
     conditions: Mapped[dict[str, Any]]
-    start: Mapped[dict[str, Any] | None]
     __table_args__ = (_to_round(), _to_candidate(), Index(None, "campaign_id", "candidate_id"))
 
 

@@ -143,7 +143,6 @@ class View:
                 cost=row.cost,
                 predictions=expected.get(row.candidate_id, ()),
                 conditions=row.conditions,
-                start=None if row.start is None else material_from_dict(row.start),
             )
             for row, candidate in zip(rows, candidates, strict=True)
         ]

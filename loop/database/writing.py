@@ -92,7 +92,6 @@ def selection_row(position: int, selection: Selection) -> dict[str, Any]:
         "acquisition_value": value if value is not None and math.isfinite(value) else None,
         "cost": selection.cost,
         "conditions": dict(selection.conditions),
-        "start": None if selection.start is None else selection.start.to_dict(),
     }
 
 

@@ -35,7 +35,7 @@ def own(pairs: Pairs, count: int, quickly: bool) -> OwnRelaxations:
 
 
 def test_a_refit_that_is_better_is_used(shipped: EnergyModel, pairs: Pairs) -> None:
-    found = contest(4, shipped, "energy_model@0", own(pairs, 160, quickly=True))
+    found = contest(4, shipped, shipped, "energy_model@0", own(pairs, 160, quickly=True))
     assert found.won
     assert found.version == "energy_model@4"
     assert found.model is found.challenger
@@ -50,7 +50,7 @@ def test_a_refit_that_is_no_better_is_not(shipped: EnergyModel, pairs: Pairs) ->
     mixed = OwnRelaxations(
         wrong.looks, np.where(wrong.held_out, right.relaxed, wrong.relaxed), wrong.held_out
     )
-    found = contest(4, shipped, "energy_model@0", mixed)
+    found = contest(4, shipped, shipped, "energy_model@0", mixed)
     assert not found.won
     assert found.model is shipped
     assert found.challenger is not None
@@ -70,7 +70,7 @@ def test_nobody_is_judged_on_a_handful(shipped: EnergyModel, pairs: Pairs) -> No
 def test_without_own_relaxations_there_is_no_challenger(
     shipped: EnergyModel, pairs: Pairs, tmp_path: Path
 ) -> None:
-    found = contest(1, shipped, "energy_model@0", own(pairs, 0, quickly=False))
+    found = contest(1, shipped, shipped, "energy_model@0", own(pairs, 0, quickly=False))
     found.save(tmp_path / "models")
     assert found.challenger is None
     assert not (tmp_path / "models").exists()

@@ -35,16 +35,19 @@ class Deadly(SerialDispatcher):
         return super().map(function, work)
 
 
-def test_a_look_that_kills_its_worker_counts_as_fallen_apart_and_spares_the_others(tmp_path: Path) -> None:
+def test_a_look_that_kills_its_worker_is_left_to_the_oracle_and_spares_the_others(tmp_path: Path) -> None:
     watch = Stopwatch(Listener())
     crystals = [rock_salt("Mg", "O", 4.3), rock_salt("Li", "F", 4.1), rock_salt("Na", "Cl", 5.7)]
     with Deadly(tmp_path / "evaluations", 60) as dispatcher:
         looks = CampaignLooks("7net-0", tmp_path, dispatcher, watch)
-        rows = looks.rows(crystals)
-        assert np.isfinite(rows).all(axis=1).tolist() == [True, False, True]
-        assert [end is not None for end in looks.ends(crystals)] == [True, False, True]
+        seen = looks.at(crystals)
+        assert seen.lost.tolist() == [False, True, False]
+        assert np.isfinite(seen.rows).all(axis=1).tolist() == [True, False, True]
+        assert [bool(looks.begun(crystal)) for crystal in crystals] == [True, False, True]
         assert dispatcher.answered == 2
         again = CampaignLooks("7net-0", tmp_path, dispatcher, watch)
-        np.testing.assert_array_equal(again.rows(crystals), rows)
-        assert dispatcher.answered == 2
+        np.testing.assert_array_equal(again.at(crystals).rows, seen.rows)
+        assert dispatcher.answered == 2  # the two are kept, and the lost one is tried again
     assert watch.seconds["look"] > 0
+    looks.forget()
+    assert not looks.begun(crystals[0])

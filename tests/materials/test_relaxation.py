@@ -9,7 +9,7 @@ from ase.calculators.lj import LennardJones
 from pymatgen.core import Lattice, Structure
 
 from materials.potential import Potential, UnsupportedElementError, load_potential
-from materials.relaxation import NonFiniteEnergy, RelaxationExploded, relax
+from materials.relaxation import Frame, NonFiniteEnergy, RelaxationExploded, relax
 
 MAGNESIA = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.4), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
@@ -189,3 +189,37 @@ def test_an_observer_sees_the_energy_of_every_step(potential: Potential) -> None
     assert [step for step, _ in seen] == list(range(found.steps + 1))
     assert seen[0][1] == pytest.approx(found.start_energy_per_atom)
     assert seen[-1][1] == pytest.approx(found.energy_per_atom)
+
+
+class Counting:
+    """A potential that counts how often it is asked."""
+
+    def __init__(self, potential: Potential) -> None:
+        self.name, self.potential, self.asked = potential.name, potential, 0
+
+    def check_elements(self, structure: Structure) -> None:
+        self.potential.check_elements(structure)
+
+    def calculator(self) -> Calculator:
+        calculator = self.potential.calculator()
+        ask = calculator.calculate
+
+        def counted(*arguments: object, **named: object) -> None:
+            self.asked += 1
+            ask(*arguments, **named)
+
+        calculator.calculate = counted
+        return calculator
+
+
+def test_what_was_evaluated_before_is_not_asked_again_and_changes_nothing() -> None:
+    stretched = Structure(
+        Lattice.cubic(4.4), ["Cs", "Cl", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.48], [0.51, 0.0, 0.5]]
+    )
+    frames: list[Frame] = []
+    relax(stretched, load_potential(), steps=6, observe=lambda _, atoms: frames.append(Frame.of(atoms)))
+    alone, helped = Counting(load_potential()), Counting(load_potential())
+    first = relax(stretched, alone, steps=15)
+    second = relax(stretched, helped, steps=15, begun=frames)
+    assert second == first
+    assert helped.asked == alone.asked - len(frames)
