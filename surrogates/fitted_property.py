@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,6 +33,9 @@ EXACT_ROWS = 4000
 """Beyond so many rows the model is a sparse one; see docs/surrogates.md for the measurement."""
 INDUCING_ROWS = 1000
 CHUNK = 256
+STRONG_EVIDENCE = math.log(20.0)
+"""A prior is left out where the values are likelier without it by more than this (nats): strong evidence on the scale
+of Kass and Raftery, J. Am. Stat. Assoc. 90, 773 (1995). A few rows favour any model by less, by chance."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def fit_property(
     exact = data.part(torch.from_numpy(bounds == Bound.EXACT))
     if exact.columns.prior is not None and _is_better_without_prior(exact, seed):
         exact = exact.without_prior()
-        notes.append("the prior left out: the values are likelier without it")
+        notes.append("the prior left out: the values are much likelier without it")
     model, how, failed = _fit(exact, seed)
     limits = _contradicting(model, data, bounds)
     if len(limits.values):
@@ -168,11 +172,12 @@ def _as_data(wanted: Property, rows: TrainingRows, inputs: Tensor, columns: Colu
 
 
 def _is_better_without_prior(data: PropertyData, seed: int) -> bool:
-    """Whether the values are likelier, all parameters fitted, under a model that starts from nothing."""
+    """Whether the values are much likelier, all parameters fitted, under a model that starts from nothing."""
     rows = (
         data if len(data.values) <= HYPERPARAMETER_ROWS else data.part(_some(data, HYPERPARAMETER_ROWS, seed))
     )
-    return log_evidence(_fit(rows.without_prior(), seed)[0]) > log_evidence(_fit(rows, seed)[0])
+    without, with_it = (log_evidence(_fit(part, seed)[0]) for part in (rows.without_prior(), rows))
+    return without > with_it + STRONG_EVIDENCE
 
 
 def _fit(data: PropertyData, seed: int) -> tuple[SingleTaskGP, str, tuple[str, ...]]:

@@ -213,7 +213,8 @@ class GaussianProcessSettings(SurrogateSettings):
     descriptor: Literal["sevennet", "composition", "union"] = "union"
     """Learn from features of a SevenNet potential, from the formula alone, or from both."""
     prior: Literal["heads", "none"] = "heads"
-    """Start from the pretrained heads where one knows the property, or from nothing."""
+    """Start from the pretrained heads where one knows the property (before relax and hull with 7net-0, also from single
+    points of the union descriptor), or from nothing."""
     potential: str = Field(default="7net-0", min_length=1)
     """The potential that gives the features: a shipped name or a checkpoint file."""
     sha256: str | None = None

@@ -16,6 +16,8 @@ from surrogates.starting_energy import StartingEnergyModel
 
 Floats = npt.NDArray[np.float64]
 FORMULAS_KEPT = 4096
+DECIMALS = 6
+"""Told so far, because the last digits depend on which crystals are asked about together."""
 
 
 class StartingEnergyPrior(Prior):
@@ -56,7 +58,10 @@ class StartingEnergyPrior(Prior):
         corrections = [self._hull.correction_per_atom(crystal.structure) for crystal in crystals]
         found = self._model.predict(descriptors, levels[:, 0] + corrections)
         rows = zip(
-            found.median.tolist(), found.std.tolist(), (levels[:, 1] - levels[:, 0]).tolist(), strict=True
+            found.median.round(DECIMALS).tolist(),
+            found.std.round(DECIMALS).tolist(),
+            (levels[:, 1] - levels[:, 0]).tolist(),
+            strict=True,
         )
         self._told |= {crystal.digest: row for crystal, row in zip(crystals, rows, strict=True)}
 

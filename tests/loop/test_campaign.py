@@ -62,6 +62,14 @@ def test_predictions_are_stored_before_the_test(finished: tuple[Path, str]) -> N
             assert all(s.candidate.id in expected for s in store.selections(number))
 
 
+def test_batches_are_picked_by_expected_improvement_not_by_what_stands_in_for_it(
+    finished: tuple[Path, str],
+) -> None:
+    with Store.view(finished[0] / "campaign.db") as store:
+        for number in (1, 2, 3):
+            assert "expected hypervolume improvement" in store.selections(number)[0].reason
+
+
 def test_the_ranking_puts_feasible_candidates_first(finished: tuple[Path, str]) -> None:
     statuses = [row["status"] for row in rows(finished[0] / "ranking.csv")]
     last_complete = max(i for i, status in enumerate(statuses) if status == "complete")

@@ -85,6 +85,15 @@ def test_a_useless_prior_is_overruled_by_data():
     assert error(fitted(points, archive, USELESS), points) < error(fitted(points, archive), points) + 0.3
 
 
+def test_a_few_rows_do_not_overrule_a_prior_by_chance():
+    points = Line(X)
+    rough = Formula(lambda x: 3 + np.sin(1.7 * x) + 0.1 * x + np.sin(911 * x), std=0.8)
+    for seed in range(6):
+        chosen = sorted(np.random.default_rng(seed).permutation(60)[:6].tolist())
+        (report,) = fitted(points, archive_of(points, rows(points, chosen, TRUTH)), rough).reports
+        assert "left out" not in " ".join(report.fallbacks)
+
+
 @settings(max_examples=4, deadline=None)
 @given(st.sets(st.integers(0, 59), min_size=5, max_size=7))
 def test_cheap_rows_help_where_they_follow_the_dear_ones(chosen):
