@@ -17,7 +17,7 @@ from loop.looks import CampaignLooks
 from materials.base import Candidate, Crystal, Prediction, Selection
 from materials.corrections import CorrectionScheme
 from materials.hull import ReferenceHull
-from surrogates.energy_model import EnergyModel
+from surrogates.energy_model import Z_90, EnergyModel
 
 ENERGY = "energy_per_atom"
 REFUSED = "the energy model sees no hope"
@@ -43,6 +43,13 @@ class Refused:
     chance: float
     height: float | None
     std: float | None
+
+    def told_height(self) -> str:
+        """The height with its 90 % interval, in words."""
+        if self.height is None or self.std is None:
+            return "fell apart"
+        half = Z_90 * self.std
+        return f"{self.height:.2f} ({self.height - half:.2f} to {self.height + half:.2f})"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from loop.champion import FEWEST, ROLE
 from loop.database.rows import EvaluationRow, RoundRow
+from loop.energy_screen import Refused
 
 LOOKED_AT = "relax"
 """The oracle whose work a look spares."""
@@ -78,6 +79,11 @@ def screen_records(rounds: Sequence[RoundRow], evaluations: Sequence[EvaluationR
     seconds = [e.seconds for e in evaluations if e.oracle == LOOKED_AT and e.seconds is not None]
     each = median(seconds) if seconds else None
     return [_record(row.number, row.notes[ROLE], each) for row in rounds if ROLE in row.notes]
+
+
+def refused_in(row: RoundRow) -> list[Refused]:
+    """Whom the energy model refused in a round."""
+    return [Refused(**fields) for fields in row.notes.get(ROLE, {}).get("refused", ())]
 
 
 def _record(number: int, notes: Mapping[str, Any], each: float | None) -> ScreenRecord:

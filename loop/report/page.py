@@ -10,12 +10,13 @@ from typing import Any
 from loop.report import figures, predictions
 from loop.report.ranking import STRUCTURES, structure_name
 from loop.report.view import CampaignView
-from loop.screen_record import screen_records
+from loop.screen_record import refused_in, screen_records
 from materials.archive import Record
 from materials.base import Crystal, Measurement
 from materials.properties import property_named
 
 BEST_SHOWN = 6
+REFUSED_SHOWN = 12
 TABLE_ROWS = 25
 
 
@@ -35,6 +36,7 @@ def write_report(view: CampaignView, folder: Path) -> Path:
         predictions=_predictions(view),
         widenings=predictions.notes(view),
         screened=[(r.round, r.told()) for r in screen_records(view.rounds, view.evaluations)],
+        refused=_refused(view),
         failures=_html(figures.failures_figure(view)),
         failure_messages=_failure_messages(view),
         origins=_html(figures.origins_figure(view)) if view.rounds else "",
@@ -112,6 +114,13 @@ def _refusals(view: CampaignView) -> list[tuple[str, str, int]]:
     for counts in view.refusals.values():
         total.update(counts)
     return [(generator, reason, count) for (generator, reason), count in total.most_common(20)]
+
+
+def _refused(view: CampaignView) -> list[tuple[int, str, str, str, str]]:
+    """The likeliest of those that the energy model refused: round, formula, generator, height above the hull, chance."""
+    found = [(row.number, one) for row in view.rounds for one in refused_in(row)]
+    likeliest = sorted(found, key=lambda item: -item[1].chance)[:REFUSED_SHOWN]
+    return [(n, one.formula, one.generator, one.told_height(), f"{one.chance:.1%}") for n, one in likeliest]
 
 
 def _best(view: CampaignView) -> list[dict[str, Any]]:

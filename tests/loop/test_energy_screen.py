@@ -151,3 +151,18 @@ def test_what_it_cannot_serve_is_refused_before_anything_starts(
     code, output = run(write_binaries(tmp_path, **changes), tmp_path / "run")
     assert code == 2
     assert told in output
+
+
+def test_energies_may_be_a_goal_too(tmp_path: Path) -> None:
+    file = write_binaries(
+        tmp_path,
+        objectives=[{"property": "energy_per_atom", "goal": "minimize"}],
+        surrogate={"kind": "gp", "descriptor": "composition", "prior": "none"},
+        acquisition={"kind": "greedy"},
+        budget={"rounds": 2, "batch": 3, "pool": 16},
+    )
+    code, output = run(file, tmp_path / "run")
+    assert code == 0, output
+    with Store.view(tmp_path / "run" / "campaign.db") as store:
+        expected = store.predictions(2)
+        assert all(len({p.property for p in found}) == len(found) for found in expected.values())
