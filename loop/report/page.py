@@ -117,7 +117,7 @@ def _refusals(view: CampaignView) -> list[tuple[str, str, int]]:
 
 
 def _refused(view: CampaignView) -> list[tuple[int, str, str, str, str]]:
-    """The likeliest of those that the energy model refused: round, formula, generator, height above the hull, chance."""
+    """The likeliest of those that the energy model refused: round, formula, generator, height above hull, chance."""
     found = [(row.number, one) for row in view.rounds for one in refused_in(row)]
     likeliest = sorted(found, key=lambda item: -item[1].chance)[:REFUSED_SHOWN]
     return [(n, one.formula, one.generator, one.told_height(), f"{one.chance:.1%}") for n, one in likeliest]

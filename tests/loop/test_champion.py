@@ -61,7 +61,11 @@ def test_nobody_is_judged_on_a_handful(shipped: EnergyModel, pairs: Pairs) -> No
     few = own(pairs, 160, quickly=True)
     kept = ~few.held_out | (np.cumsum(few.held_out) < FEWEST)
     found = contest(
-        2, shipped, "energy_model@0", OwnRelaxations(few.looks[kept], few.relaxed[kept], few.held_out[kept])
+        2,
+        shipped,
+        shipped,
+        "energy_model@0",
+        OwnRelaxations(few.looks[kept], few.relaxed[kept], few.held_out[kept]),
     )
     assert found.surprises is None
     assert not found.won
