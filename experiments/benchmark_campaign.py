@@ -2,9 +2,9 @@
 
     python -m experiments.benchmark_campaign battery.yaml --dir runs/benchmark_battery
 
-Overhead is the wall time that belongs neither to oracles nor to descriptors: starting, proposing, screening, fitting,
-selecting and reporting. Memory is the proportional set size of the driver and all its workers together, so that
-pages they share count once.
+Overhead is the wall time that belongs neither to oracles, with the looks that begin their work, nor to descriptors:
+starting, proposing, screening, fitting, selecting and reporting. Memory is the proportional set size of the driver and
+all its workers together, so that pages they share count once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import typer
 from loop.report.folder import open_view
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-NOT_OVERHEAD = ("evaluate", "describe")
+NOT_OVERHEAD = ("evaluate", "describe", "look")
 SAMPLE_SECONDS = 2.0
 
 

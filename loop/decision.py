@@ -93,14 +93,16 @@ class Decider:
             return Decision(pool, {}, ())
         predictions = self._predict(pool.candidates, watch)
 
-        def pick(candidates: Sequence[Candidate]) -> list[Selection]:
-            places = min(self.batch, len(candidates))
+        def pick(candidates: Sequence[Candidate], most: int) -> list[Selection]:
+            if not candidates:
+                return []
             rng = derived_rng(self.seed, number, "select")
-            return self.acquisition.select(candidates, self.surrogate, archive, places, [option], rng)
+            most = min(most, len(candidates))
+            return self.acquisition.select(candidates, self.surrogate, archive, most, [option], rng)
 
         with watch.step("select"):
             if self.screen is None or energy_model is None:
-                return Decision(pool, predictions, tuple(pick(pool.candidates)))
+                return Decision(pool, predictions, tuple(pick(pool.candidates, self.batch)))
             places = min(self.batch, len(pool.candidates))
             factor = widening.get(ENERGY, 1.0)
             screened = self.screen.screened(

@@ -26,8 +26,11 @@ LOOKS_PER_PLACE = 5
 IN_SPITE = 4
 """Where hope does not fill the batch, the likeliest of those refused take one place in so many, and at least one."""
 
-Pick = Callable[[Sequence[Candidate]], list[Selection]]
-"""What acquisition picks of a pool, best first."""
+CHOICES_PER_PLACE = 2
+"""How many choices acquisition is asked for at once: picking again costs more than picking more."""
+
+Pick = Callable[[Sequence[Candidate], int], list[Selection]]
+"""What acquisition picks of a pool, best first, and at most so many."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,12 @@ class EnergyScreen:
         left = [c for c in pool if not self._is_hopeless(verdicts.get(c.id))]
         seen: dict[str, Selection] = {}
         looked: list[str] = []
-        while left and len(looked) < LOOKS_PER_PLACE * places:
+        choices: list[Selection] = []
+        while len(looked) < LOOKS_PER_PLACE * places:
             free = places - sum(not self._is_hopeless(verdicts.get(i)) for i in seen)
-            new = {s.candidate.id: s for s in pick(left) if s.candidate.id not in seen}
-            new = dict(list(new.items())[:free])
+            if free and not choices:
+                choices = [s for s in pick(left, CHOICES_PER_PLACE * places) if s.candidate.id not in seen]
+            new, choices = {s.candidate.id: s for s in choices[:free]}, choices[free:]
             if not new:
                 break
             seen |= new

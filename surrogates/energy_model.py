@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from surrogates.heads.files import part_of, read_weights
 
 if TYPE_CHECKING:
     from botorch.models import SingleTaskGP
+
+    from surrogates.surroundings import Surroundings
 
 Floats = npt.NDArray[np.float64]
 FORMAT, PROPERTY = "matloop-energy-model-1", "energy_per_atom"
@@ -159,11 +162,17 @@ class EnergyModel:
         """
         import torch
 
+        center, scale, surroundings = self._surroundings
+        return surroundings.distances(torch.from_numpy((inputs(looks) - center) / scale))
+
+    @cached_property
+    def _surroundings(self) -> tuple[Floats, Floats, Surroundings]:
+        import torch
+
         from surrogates.surroundings import Surroundings
 
         center, scale = self.rows.mean(axis=0), self.rows.std(axis=0) + SMALLEST_STEP
-        surroundings = Surroundings.of(torch.from_numpy((self.rows - center) / scale))
-        return surroundings.distances(torch.from_numpy((inputs(looks) - center) / scale))
+        return center, scale, Surroundings.of(torch.from_numpy((self.rows - center) / scale))
 
     def predict(self, looks: Floats) -> RelaxedEnergies:
         """For looks [n, COLUMNS]; NaN where the look is."""
@@ -175,15 +184,18 @@ class EnergyModel:
         known = np.isfinite(looks).all(axis=1)
         if known.any():
             with reproducible(seed=0), torch.no_grad():
-                model = _gp(self.rows, self.left)
-                model.load_state_dict(
-                    {k: torch.from_numpy(np.array(v)) for k, v in self.hyperparameters.items()}
-                )
-                model.eval()
-                found = model.posterior(torch.from_numpy(inputs(looks[known])), observation_noise=True)
+                found = self._model.posterior(torch.from_numpy(inputs(looks[known])), observation_noise=True)
                 center[known] = found.mean[:, 0].numpy()
                 spread[known] = found.variance[:, 0].sqrt().numpy() * self.spread
         return RelaxedEnergies(looks[:, STEPS], center, spread)
+
+    @cached_property
+    def _model(self) -> SingleTaskGP:
+        import torch
+
+        model = _gp(self.rows, self.left)
+        model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in self.hyperparameters.items()})
+        return model.eval()
 
 
 def inputs(looks: Floats) -> Floats:

@@ -62,7 +62,7 @@ def screened(
         return EnergyScreen(looks, hull, LIMIT, 0.08).screened(pick, pool, places, model)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.booleans(), min_size=SIZE, max_size=SIZE),
     st.integers(1, 8),
@@ -74,8 +74,8 @@ def test_hope_is_never_left_out_for_the_hopeless(
 ) -> None:
     hope = {c.id for c, h in zip(pool, hopeful, strict=True) if h} & {c.id for c in pool[:size]}
 
-    def pick(candidates: Sequence[Candidate]) -> list[Selection]:
-        order = np.random.default_rng(seed).permutation(len(candidates))[:places]
+    def pick(candidates: Sequence[Candidate], most: int) -> list[Selection]:
+        order = np.random.default_rng(seed).permutation(len(candidates))[:most]
         return [Selection(candidates[i], "relax", "drawn") for i in order]
 
     with tempfile.TemporaryDirectory() as folder:
@@ -98,8 +98,8 @@ def test_hope_is_never_left_out_for_the_hopeless(
 def test_the_refused_are_told_with_their_height(
     model: EnergyModel, pool: list[Candidate], tmp_path: Path
 ) -> None:
-    def pick(candidates: Sequence[Candidate]) -> list[Selection]:
-        return [Selection(c, "relax", "first") for c in candidates[:2]]
+    def pick(candidates: Sequence[Candidate], most: int) -> list[Selection]:
+        return [Selection(c, "relax", "first") for c in candidates[:most]]
 
     found = screened(tmp_path, pool[:4], [False, False, True, True], pick, 2, model)
     assert [s.candidate for s in found.selections] == pool[2:4]
