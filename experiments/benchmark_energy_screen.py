@@ -3,7 +3,7 @@
     python -m experiments.benchmark_energy_screen semiconductor.yaml --out runs/energy_screen
 
 Cost is counted in evaluations of the potential with forces, which do not depend on what else the machine does: those of
-every relaxation, and eleven for every look. Run again, it goes on where it stopped.
+every relaxation, and eleven for every look at a refused candidate. Run again, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def outcome(folder: Path) -> tuple[int, int, int]:
     relaxed = [e for e in view.evaluations if e.oracle == "relax"]
     own = [r for r in view.archive.values() if r.progress is Progress.EVALUATED]
     passed = sum(r.stopped_by is None and r.duplicate_of is None for r in own)
-    looks = sum(record.looked for record in screen_records(view.rounds, view.evaluations))
+    # Those of a look at a candidate that was taken are among the steps of its relaxation.
+    looks = sum(record.refused for record in screen_records(view.rounds, view.evaluations))
     # A relaxation that fell apart does not say after how many steps; it counts as one.
     evaluations = sum(int(e.provenance.get("steps", 0)) + 1 for e in relaxed) + looks * (STEPS + 1)
     return len(relaxed), passed, evaluations
