@@ -9,7 +9,7 @@ energy the model's first look ends at. Cost is counted in evaluations of the pot
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +29,7 @@ NEAR = 0.5  # eV/atom; candidates whose single point lies within are compared
 RECALL = 0.95
 MANY = 15  # candidates of one formula, to rank them
 REFITTED = 500
+LEAST_CHANCES = (0.02, 0.08, 0.2, 0.4)
 SAME = 0.005  # eV/atom; relaxations that end closer have found the same minimum
 
 
@@ -70,6 +71,21 @@ def savings(pairs: Pairs, chance: Floats) -> str:
         f"(from {limit:.3f}): relaxations saved {1 - kept.sum() / known.sum():.1%}; evaluations saved, net of looks, "
         f"{1 - anew / without:.1%}, or {1 - taken_up / without:.1%} where relaxations go on from their looks"
     )
+
+
+def by_least_chance(pairs: Pairs, chance: Floats) -> Iterator[str]:
+    """What a screen keeps and saves that refuses smaller chances, where relaxations do not repeat their looks."""
+    known = np.isfinite(pairs.threshold) & np.isfinite(chance)
+    worth = known & (pairs.relaxed <= pairs.threshold)
+    whole, look = pairs.steps + 1, np.minimum(pairs.steps, STEPS) + 1
+    for least in LEAST_CHANCES:
+        kept = known & (chance >= least)
+        spent = look[known & ~kept].sum() + whole[kept].sum()
+        yield (
+            f"least chance {least}: {(kept & worth).sum() / worth.sum():.1%} of what is worth it kept, "
+            f"{(kept & worth).sum() / kept.sum():.1%} of the kept worth it (all: {worth.sum() / known.sum():.1%}), "
+            f"evaluations saved {1 - spent / whole[known].sum():.1%}"
+        )
 
 
 def restarted(path: Path, number: int, seed: int) -> str:
@@ -136,6 +152,8 @@ def main(
     inside = (model.quantile(0.05) <= found.relaxed) & (found.relaxed <= model.quantile(0.95))
     typer.echo(f"90 % intervals hold {inside.mean():.1%}, {inside[near].mean():.1%} of the near")
     typer.echo(f"model: {savings(found, model.chance_below(found.threshold))}")
+    for line in by_least_chance(found, model.chance_below(found.threshold)):
+        typer.echo(line)
     typer.echo(f"single point: {savings(found, found.threshold - found.looks[:, 0])}")
     typer.echo(f"five steps: {savings(found, found.threshold - found.looks[:, 5])}")
     typer.echo(f"refit with {REFITTED} relaxations: {seconds_to_refit(found, seed):.1f} s")

@@ -20,7 +20,7 @@ from loop.screen_record import screen_records
 from materials.archive import Progress
 from surrogates.early_look import STEPS
 
-MODELS = {"without": "none", "with": "{least_chance: 0.08}"}
+MODELS = {"without": "none", "with": "{least_chance: 0.2}"}
 SMALLER = ("space.number_of_atoms=[2,12]", "budget={rounds: 3, batch: 12, pool: 100}", "tracking=none")
 """So that a run takes minutes."""
 

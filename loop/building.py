@@ -11,6 +11,7 @@ from loop.energy_screen import EnergyScreen
 from loop.events import Stopwatch
 from loop.executors.base import Dispatcher
 from loop.features import CampaignFeatures
+from loop.gap_level import gap_priors
 from loop.looks import CampaignLooks
 from loop.relaxed_line import hull_limit, relaxed_hull
 from loop.starting_energies import starting_energy_priors
@@ -35,7 +36,7 @@ def build_decider(config: CampaignConfig, folder: Path, dispatcher: Dispatcher, 
 def _surrogate(config: CampaignConfig, folder: Path, dispatcher: Dispatcher, watch: Stopwatch) -> Surrogate:
     goals = [o.property for o in config.objectives] + [c.property for c in config.constraints]
     features = CampaignFeatures(config.surrogate.descriptor_settings(), folder, dispatcher, watch)
-    priors = starting_energy_priors(config)
+    priors = [*starting_energy_priors(config), *gap_priors(config)]
     return config.surrogate.build(tuple(dict.fromkeys(goals)), features, priors)
 
 

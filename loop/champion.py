@@ -154,7 +154,7 @@ def models_in_use(store: Store, folder: Path) -> tuple[EnergyModel, EnergyModel,
 
 def _loaded(folder: Path, entry: ModelEntry) -> EnergyModel:
     path = folder / entry.path
-    if not path.exists() and entry.sha256 == _digest(SHIPPED):
+    if entry.sha256 == _digest(SHIPPED) and not (path.exists() and _digest(path) == entry.sha256):
         path.parent.mkdir(parents=True, exist_ok=True)
         copyfile(SHIPPED, path)
     if not path.exists() or _digest(path) != entry.sha256:

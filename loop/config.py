@@ -100,7 +100,7 @@ class EnergyModelSettings(Settings):
     """A first look (ten steps) at what acquisition picks, before it costs a whole relaxation."""
 
     least_chance: float = Field(
-        default=0.08,
+        default=0.2,
         gt=0,
         lt=1,
         description="What has a smaller chance to end below the limit to energy_above_hull (that of the gate, else "

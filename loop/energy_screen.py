@@ -17,7 +17,7 @@ from loop.looks import CampaignLooks
 from materials.base import Candidate, Crystal, Prediction, Selection
 from materials.corrections import CorrectionScheme
 from materials.hull import ReferenceHull
-from surrogates.energy_model import Z_90, EnergyModel
+from surrogates.energy_model import EnergyModel
 
 ENERGY = "energy_per_atom"
 REFUSED = "the energy model sees no hope"
@@ -37,7 +37,8 @@ Pick = Callable[[Sequence[Candidate], int], list[Selection]]
 class Refused:
     """A candidate that was refused.
 
-    chance: to end below the limit. height, std: expected above the hull, eV/atom; None where it fell apart.
+    chance: to end below the limit. height, low, high: expected above the hull and its 90 % interval, eV/atom; None
+    where it fell apart.
     """
 
     id: str
@@ -45,14 +46,14 @@ class Refused:
     generator: str
     chance: float
     height: float | None
-    std: float | None
+    low: float | None
+    high: float | None
 
     def told_height(self) -> str:
         """The height with its 90 % interval, in words."""
-        if self.height is None or self.std is None:
+        if self.height is None:
             return "fell apart"
-        half = Z_90 * self.std
-        return f"{self.height:.2f} ({self.height - half:.2f} to {self.height + half:.2f})"
+        return f"{self.height:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,13 @@ class Screened:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """chance: to end below the limit; None where nobody can tell. expected, height: None where it fell apart, or is
-    unknown."""
+    """chance: to end below the limit; None where nobody can tell. expected: None where it fell apart. heights: median
+    and 90 % interval above the hull, empty where it is unknown."""
 
     crystal: Crystal
     chance: float | None
     expected: Prediction | None = None
-    height: float | None = None
+    heights: tuple[float, ...] = ()
 
 
 class EnergyScreen:
@@ -156,8 +157,9 @@ class EnergyScreen:
         looks = self.looks.at(crystals)
         told = model.predict(looks.rows)
         heights = np.array([self._height(c, k) for c, k in zip(crystals, looks.corrections, strict=True)])
-        chances = replace(told, spread=told.spread * widening).chance_below(self._limit - heights)
-        distances = model.distances(looks.rows)
+        wide = replace(told, spread=told.spread * widening)
+        chances, distances = wide.chance_below(self._limit - heights), model.distances(looks.rows)
+        ends = np.stack([told.median, wide.quantile(0.05), wide.quantile(0.95)], axis=1) + heights[:, None]
         verdicts = {}
         for i, (id_, crystal) in enumerate(found.items()):
             if looks.lost[i]:
@@ -165,11 +167,11 @@ class EnergyScreen:
             elif np.isnan(told.median[i]):
                 verdicts[id_] = _Verdict(crystal, 0.0)
             else:
-                median, std = float(told.median[i]), widening * float(told.std[i])
-                expected = Prediction(ENERGY, median, std, distances[i], widening)
+                std = widening * float(told.std[i])
+                expected = Prediction(ENERGY, float(told.median[i]), std, distances[i], widening)
                 known = not np.isnan(heights[i])
-                chance, height = (float(chances[i]), median + float(heights[i])) if known else (None, None)
-                verdicts[id_] = _Verdict(crystal, chance, expected, height)
+                chance, above = (float(chances[i]), tuple(ends[i].tolist())) if known else (None, ())
+                verdicts[id_] = _Verdict(crystal, chance, expected, above)
         return verdicts
 
     def _height(self, crystal: Crystal, correction: float) -> float:
@@ -213,12 +215,6 @@ class EnergyScreen:
 
 
 def _refused(candidate: Candidate, verdict: _Verdict) -> Refused:
-    std = None if verdict.expected is None else verdict.expected.std
-    return Refused(
-        candidate.id,
-        candidate.formula,
-        candidate.origin.generator,
-        verdict.chance or 0.0,
-        verdict.height,
-        std,
-    )
+    height, low, high = verdict.heights or (None, None, None)
+    chance = verdict.chance or 0.0
+    return Refused(candidate.id, candidate.formula, candidate.origin.generator, chance, height, low, high)

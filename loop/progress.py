@@ -111,7 +111,15 @@ class Display(Listener):
 
     def round_closed(self, number: int, archive: Archive, timings: Mapping[str, float], store: Store) -> None:
         front = archive.pareto_front()
-        told = f"round {number} closed: {len(archive.complete)} complete, {len(archive.failed)} failed"
+        own = [r for r in archive.values() if not r.known_before]
+        counts = {
+            "complete": sum(not r.known_before for r in archive.complete),
+            "stopped at a gate": sum(r.stopped_by is not None for r in own),
+            "duplicates": sum(r.duplicate_of is not None for r in own),
+            "failed": len(archive.failed),
+        }
+        so_far = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "complete")
+        told = f"round {number} closed; so far {so_far}"
         self.console.print(told, highlight=False)
         self._print_honesty(number, archive, store)
         self._print_screen(number, store)

@@ -55,7 +55,8 @@ class ScreenRecord:
             return f"{self.version} in use; {refit} {waits}"
         champion, challenger = self.surprises
         verdict = "is used" if self.won else "is not used"
-        return f"{refit} {verdict}: {challenger:.2f} against {champion:.2f} nats on {self.held_out} held out"
+        judged = f"{challenger:.2f} against {champion:.2f} nats on {self.held_out} held out"
+        return f"{self.version} in use; {refit} {verdict}: {judged}"
 
     def metrics(self) -> dict[str, float]:
         """Finite numbers for MLflow."""
@@ -76,9 +77,13 @@ class ScreenRecord:
 
 def screen_records(rounds: Sequence[RoundRow], evaluations: Sequence[EvaluationRow]) -> list[ScreenRecord]:
     """One for each round in which the energy model screened."""
-    seconds = [e.seconds for e in evaluations if e.oracle == LOOKED_AT and e.seconds is not None]
-    each = median(seconds) if seconds else None
-    return [_record(row.number, row.notes[ROLE], each) for row in rounds if ROLE in row.notes]
+    relaxed = [(e.round, e.seconds) for e in evaluations if e.oracle == LOOKED_AT and e.seconds is not None]
+    records = []
+    for row in rounds:
+        if ROLE in row.notes:
+            seconds = [spent for number, spent in relaxed if number <= row.number]
+            records.append(_record(row.number, row.notes[ROLE], median(seconds) if seconds else None))
+    return records
 
 
 def refused_in(row: RoundRow) -> list[Refused]:

@@ -104,9 +104,16 @@ def _measurement(column: _Column, row: Mapping[str, str]) -> Measurement:
         raise ValueError(
             f"column {column.details['std']!r}: a standard deviation cannot be negative ({std:g})"
         )
+    value = _number(row[column.header], column.header)
+    low, high = owner.possible
+    if not low <= value <= high:
+        raise ValueError(
+            f"column {column.header!r}: {value:g} {owner.unit} is impossible (from {low:g} to {high:g}); correct it, "
+            "or leave the cell empty"
+        )
     return Measurement(
         property=owner.name,
-        value=_number(row[column.header], column.header),
+        value=value,
         unit=owner.unit,
         fidelity=fidelity,
         oracle="data",

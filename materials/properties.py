@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,8 @@ class Property:
     fidelities: tuple[str, ...]
     transform: Transform = "identity"
     log_offset: float = 0.0
+    possible: tuple[float, float] = (-math.inf, math.inf)
+    """No value outside was ever right; such a one has another unit, or is an error."""
 
 
 _ENERGY = ("learned", "potential", "PBE", "r2SCAN", "experiment")
@@ -42,21 +45,30 @@ PROPERTIES: dict[str, Property] = {
             "total energy per atom as its oracle gives it; a potential's is uncorrected",
             _ENERGY,
         ),
-        Property("formation_energy", "eV/atom", "E_f", "energy of formation from the elements", _ENERGY),
+        Property(
+            "formation_energy",
+            "eV/atom",
+            "E_f",
+            "energy of formation from the elements",
+            _ENERGY,
+            possible=(-10.0, 50.0),
+        ),
         Property(
             "energy_above_hull",
             "eV/atom",
             "E_hull",
             "signed distance to the convex hull of the reference without the candidate",
             _ENERGY,
+            possible=(-10.0, 50.0),
         ),
-        Property("band_gap", "eV", "E_g", "fundamental electronic band gap", _GAP),
+        Property("band_gap", "eV", "E_g", "fundamental electronic band gap", _GAP, possible=(0.0, 30.0)),
         Property(
             "migration_barrier",
             "eV",
             "E_a",
             "lowest percolation barrier of the mobile ion, in the dimension recorded with it",
             _TRANSPORT,
+            possible=(0.0, 50.0),
         ),
         Property(
             "log_ionic_conductivity",
@@ -64,6 +76,7 @@ PROPERTIES: dict[str, Property] = {
             "log10 sigma",
             "log10 of the ionic conductivity in S/cm at the recorded temperature",
             _TRANSPORT,
+            possible=(-60.0, 3.0),
         ),
         Property(
             "diffusivity",
@@ -73,6 +86,7 @@ PROPERTIES: dict[str, Property] = {
             _TRANSPORT,
             transform="log",
             log_offset=1e-14,
+            possible=(0.0, 1.0),
         ),
         Property("average_voltage", "V", "V", "average intercalation voltage", _ENERGY),
         Property("gravimetric_capacity", "mAh/g", "C", "theoretical gravimetric capacity", _ENERGY),

@@ -33,6 +33,8 @@ EXACT_ROWS = 4000
 """Beyond so many rows the model is a sparse one; see docs/surrogates.md for the measurement."""
 INDUCING_ROWS = 1000
 CHUNK = 256
+FEWEST_AGAINST_PRIOR = 10
+"""With fewer rows a prior is never left out: a handful of like values would make a model without one far too sure."""
 STRONG_EVIDENCE = math.log(20.0)
 """A prior is left out where the values are likelier without it by more than this (nats): strong evidence on the scale
 of Kass and Raftery, J. Am. Stat. Assoc. 90, 773 (1995). A few rows favour any model by less, by chance."""
@@ -142,7 +144,8 @@ def fit_property(
     data = _as_data(wanted, rows, inputs, replace(columns, levels=len(levels)))
     bounds = np.array([m.bound for m in rows.measurements])
     exact = data.part(torch.from_numpy(bounds == Bound.EXACT))
-    if exact.columns.prior is not None and _is_better_without_prior(exact, seed):
+    enough = len(exact.values) >= FEWEST_AGAINST_PRIOR
+    if exact.columns.prior is not None and enough and _is_better_without_prior(exact, seed):
         exact = exact.without_prior()
         notes.append("the prior left out: the values are much likelier without it")
     model, how, failed = _fit(exact, seed)

@@ -13,9 +13,11 @@ from surrogates.descriptors import DescriptorSettings
 from surrogates.heads.base import HeadPrediction
 from surrogates.heads.shipped import (
     CONDUCTIVITY,
+    CORRECTED,
     DESCRIPTORS,
     PROPERTIES,
     Basis,
+    Level,
     descriptor_of,
     judged_by,
     shipped_head,
@@ -47,16 +49,18 @@ class Prior(ABC):
 class HeadPrior(Prior):
     """The heads that ship: on the structure where the surrogate's descriptor is theirs, else on the formula alone."""
 
-    def __init__(self, descriptor: DescriptorSettings) -> None:
+    def __init__(self, descriptor: DescriptorSettings, level: Level = "PBE") -> None:
+        """level: what the predictions imitate; HSE knows band gaps only."""
         self._on_structure = descriptor.version == DESCRIPTORS["structure"].version
+        self._level: Level = level
 
     @property
     def properties(self) -> tuple[str, ...]:
-        return PROPERTIES
+        return PROPERTIES if self._level == "PBE" else CORRECTED
 
     def predict(self, name: str, materials: Sequence[Material], descriptors: Floats) -> tuple[Floats, Floats]:
         if self._on_structure and name != CONDUCTIVITY:
-            return _trusted(shipped_head(name, "structure").predict(materials, descriptors))
+            return _trusted(shipped_head(name, "structure", self._level).predict(materials, descriptors))
         mean, std = np.full((2, len(materials)), np.nan)
         judged = [_judged(material, name) for material in materials]
         for basis in DESCRIPTORS:
@@ -64,7 +68,9 @@ class HeadPrior(Prior):
             if chosen:
                 part = [judged[i][0] for i in chosen]
                 described = descriptor_of(name, basis).describe(part).astype(float)
-                mean[chosen], std[chosen] = _trusted(shipped_head(name, basis).predict(part, described))
+                mean[chosen], std[chosen] = _trusted(
+                    shipped_head(name, basis, self._level).predict(part, described)
+                )
         return mean, std
 
 

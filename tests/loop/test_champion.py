@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.relaxed_pairs import TABLE, Pairs, read_pairs
-from loop.champion import FEWEST, OwnRelaxations, contest, is_held_out
+from loop.champion import FEWEST, OwnRelaxations, contest, is_held_out, models_in_use
+from loop.database.store import Store
+from loop.errors import CampaignError
 from surrogates.early_look import STEPS
 from surrogates.energy_model import SHIPPED, EnergyModel
 
@@ -84,3 +88,27 @@ def test_about_a_quarter_is_held_out_and_always_the_same() -> None:
     held = [is_held_out(word) for word in WORDS]
     assert 0.2 < np.mean(held) < 0.3
     assert held == [is_held_out(word) for word in WORDS]
+
+
+def test_models_in_use_are_healed_where_possible_and_else_refused_by_name(
+    shipped: EnergyModel, tmp_path: Path
+) -> None:
+    with Store.open(tmp_path / "campaign.db", "test", create=True) as store:
+        assert models_in_use(store, tmp_path)[2] == "energy_model@0"
+        copy = tmp_path / "models" / "0" / "energy_model.safetensors"
+        copy.write_bytes(b"damaged")
+        assert models_in_use(store, tmp_path)[2] == "energy_model@0"
+        refit = tmp_path / "models" / "3" / "energy_model.safetensors"
+        refit.parent.mkdir()
+        replace(shipped, spread=1.5).save(refit)
+        digest = sha256(refit.read_bytes()).hexdigest()
+        store.add_model(
+            "energy_model", "energy_model@3", str(refit.relative_to(tmp_path)), digest, champion=True
+        )
+        base, used, version = models_in_use(store, tmp_path)
+        assert (base.spread, used.spread, version) == (shipped.spread, 1.5, "energy_model@3")
+        refit.unlink()
+        with pytest.raises(
+            CampaignError, match=r"models/3/energy_model\.safetensors is missing or was changed"
+        ):
+            models_in_use(store, tmp_path)
