@@ -196,6 +196,8 @@ def test_other_columns_are_left_alone() -> None:
         ({"formula": "LiXx", "band_gap": "1"}, "'LiXx' is no chemical formula"),
         ({"formula": "Li2O", "band_gap": "nan"}, "'band_gap': nan is not a finite number; leave unmeasured"),
         ({"formula": "Li2O", "band_gap": "-inf"}, "not a finite number"),
+        ({"formula": "Li2O", "band_gap": "-3"}, "'band_gap': -3 eV is impossible (from 0 to 30)"),
+        ({"formula": "Li2O", "formation_energy": "-500"}, "-500 eV/atom is impossible"),
         ({"formula": "Li2O", "band_gap": "high"}, "'high' is not a number"),
         ({"formula": "Li2O", "band_gap": "1", "band_gap_std": "-1"}, "cannot be negative"),
         ({"formula": "Li2O", "band_gap": "1", "band_gap_bound": "below"}, "'below' is none of exact, upper"),
