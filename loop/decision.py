@@ -83,12 +83,7 @@ class Decider:
             with watch.step("fit"):
                 self.surrogate.fit(archive, derived_seed(self.seed, number, "fit"))
         with watch.step("propose"):
-            rng = derived_rng(self.seed, number, "propose")
-            draws = self.mixture.propose(
-                self.pool_size * NEIGHBOURS_PER_PLACE, archive, rng, self._guide(archive)
-            )
-            with closing(draws):  # ends what its generators still grow
-                pool = fill_pool(draws, self.pool_size, self.space, known, listener)
+            pool = self._pool(number, archive, known, listener)
         if not pool.candidates:
             return Decision(pool, {}, ())
         predictions = self._predict(pool.candidates, watch)
@@ -109,6 +104,13 @@ class Decider:
                 pick, pool.candidates, places, energy_model, factor, refused_before
             )
         return Decision(pool, _joined(predictions, screened.predictions), screened.selections, screened)
+
+    def _pool(self, number: int, archive: Archive, known: IdentityIndex, listener: Listener) -> Pool:
+        rng = derived_rng(self.seed, number, "propose")
+        wanted = self.pool_size * NEIGHBOURS_PER_PLACE
+        # Closing ends what its generators still grow.
+        with closing(self.mixture.propose(wanted, archive, rng, self._guide(archive))) as draws:
+            return fill_pool(draws, self.pool_size, self.space, known, listener)
 
     def save_models(self, folder: Path) -> Mapping[str, Path]:
         """Writes what was learned this round; returns role -> file, empty where nothing was fitted."""
