@@ -69,7 +69,7 @@ def savings(pairs: Pairs, chance: Floats) -> str:
     return (
         f"{known.sum()} candidates, {worth.sum()} worth relaxing; {kept.sum()} kept at {RECALL:.0%} recall "
         f"(from {limit:.3f}): relaxations saved {1 - kept.sum() / known.sum():.1%}; evaluations saved, net of looks, "
-        f"{1 - anew / without:.1%}, or {1 - taken_up / without:.1%} where relaxations go on from their looks"
+        f"{1 - anew / without:.1%}, or {1 - taken_up / without:.1%} where relaxations do not repeat their looks"
     )
 
 

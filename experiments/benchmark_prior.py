@@ -11,7 +11,7 @@ from PBE gaps of the pool beside them. Run again, it goes on where it stopped.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -53,14 +53,7 @@ def main(
 ) -> None:
     """Writes one row per seed, number of measurements and model, and prints the means."""
     bench = Benchmark(table, leave_out, features, labels, column, part)
-    done = set()
-    if out.exists():
-        with out.open(newline="") as handle:
-            done = {(row["seed"], row["measured"]) for row in csv.DictReader(handle)}
-    for seed in range(seeds):
-        for number in map(int, measured.split(",")):
-            if (str(seed), str(number)) not in done:
-                append_rows(out, list(bench.rows(seed, number)))
+    append_missing(out, seeds, measured, bench.rows)
     print_means(out)
 
 
@@ -155,6 +148,25 @@ def figures(predicted: list[Prediction], values: Floats) -> Mapping[str, float]:
         "coverage": float((np.abs(mean - values) <= norm.ppf(0.95) * std).mean()),
         "spearman": float(spearmanr(mean, values).statistic),
     }
+
+
+def done_parts(out: Path, *columns: str) -> set[tuple[str, ...]]:
+    """What of a table of results, named by these columns, an earlier run left; nothing before the first."""
+    if not out.exists():
+        return set()
+    with out.open(newline="") as handle:
+        return {tuple(row[column] for column in columns) for row in csv.DictReader(handle)}
+
+
+def append_missing(
+    out: Path, seeds: int, measured: str, rows: Callable[[int, int], Iterable[Mapping[str, object]]]
+) -> None:
+    """Appends the rows of every seed and number of measurements (with commas between) that are not there yet."""
+    done = done_parts(out, "seed", "measured")
+    for seed in range(seeds):
+        for number in map(int, measured.split(",")):
+            if (str(seed), str(number)) not in done:
+                append_rows(out, list(rows(seed, number)))
 
 
 def append_rows(out: Path, rows: list[Mapping[str, object]]) -> None:

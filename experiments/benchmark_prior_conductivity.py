@@ -8,7 +8,6 @@ other some rows are measured and the rest predicted, all on the formula alone. R
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.benchmark_prior import append_rows, figures, print_means
+from experiments.benchmark_prior import append_rows, done_parts, figures, print_means
 from experiments.conductivity_table import Conductors, conductors_or_exit
 from materials.archive import Archive, Progress, Record
 from materials.base import Bound, Candidate, Composition, Material, Measurement, Origin, Prediction
@@ -106,12 +105,9 @@ def main(
 ) -> None:
     """Writes one row per seed, number of measurements and model, and prints the means."""
     conductors = conductors_or_exit(table, leave_out)
-    done = set()
-    if out.exists():
-        with out.open(newline="") as handle:
-            done = {row["seed"] for row in csv.DictReader(handle)}
+    done = done_parts(out, "seed")
     for seed in range(seeds):
-        if str(seed) not in done:
+        if (str(seed),) not in done:
             append_rows(out, list(results(conductors, seed)))
     print_means(out)
 

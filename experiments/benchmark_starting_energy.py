@@ -10,7 +10,6 @@ goes on where it stopped.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.benchmark_prior import append_rows, figures, print_means
+from experiments.benchmark_prior import append_missing, figures, print_means
 from experiments.train_starting_energy import FOLDS, Starts, read_starts
 from experiments.training_tables import left_out, named_errors
 from materials.archive import Archive, Progress, Record
@@ -101,14 +100,7 @@ def main(
     """Writes one row per seed, number of measurements and model, and prints the means."""
     with named_errors():
         bench = Benchmark(read_starts(pairs, features, left_out(leave_out)))
-    done = set()
-    if out.exists():
-        with out.open(newline="") as handle:
-            done = {(row["seed"], row["measured"]) for row in csv.DictReader(handle)}
-    for seed in range(seeds):
-        for number in map(int, measured.split(",")):
-            if (str(seed), str(number)) not in done:
-                append_rows(out, list(bench.rows(seed, number)))
+    append_missing(out, seeds, measured, bench.rows)
     print_means(out)
 
 
