@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from materials.base import Candidate, Material, Measurement, content_hash, material_from_dict
@@ -26,6 +27,9 @@ class FailureKind(StrEnum):
     NOT_FINITE = "not_finite"
     NO_PERCOLATION = "no_percolation"
     UNKNOWN_REFERENCE = "unknown_reference"
+    DISTRUSTED = "distrusted"
+    MISSING_PROGRAM = "missing_program"
+    MISSING_DATA = "missing_data"
     MISSING_ANSWER = "missing_answer"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
@@ -57,6 +61,8 @@ class Request:
     """One question to one oracle. `material` and `measurements` are as the earlier stages left them.
 
     `begun` is what is known already of a relaxation of the material: it makes an oracle quicker and changes no answer.
+    `folder`, the same for every attempt, is where the oracle may keep inputs, logs and checkpoints; None outside of an
+    executor.
     """
 
     key: str
@@ -67,6 +73,7 @@ class Request:
     conditions: Mapping[str, float] = field(default_factory=dict)
     replicate: int = 0
     begun: tuple[Frame, ...] = field(default=(), compare=False)
+    folder: Path | None = field(default=None, compare=False)
 
     def measured(self, name: str) -> Measurement | None:
         """The latest measurement of the property `name` made by an earlier stage."""
@@ -90,7 +97,11 @@ def request_key(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came back for a request. `material` is set when the oracle changed it (a relaxed structure)."""
+    """What came back for a request. `material` is set when the oracle changed it (a relaxed structure).
+
+    `doubt` says why what was measured so far should not be believed (potentials that disagree); an empty one lifts an
+    earlier doubt, and None says nothing about it.
+    """
 
     key: str
     candidate_id: str
@@ -102,6 +113,7 @@ class Outcome:
     seconds: float = 0.0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    doubt: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -115,6 +127,7 @@ class Outcome:
             "seconds": self.seconds,
             "provenance": dict(self.provenance),
             "artifacts": {name: dict(entry) for name, entry in self.artifacts.items()},
+            "doubt": self.doubt,
         }
 
     @classmethod
@@ -132,6 +145,7 @@ class Outcome:
             seconds=float(data.get("seconds", 0.0)),
             provenance=data.get("provenance", {}),
             artifacts=data.get("artifacts", {}),
+            doubt=data.get("doubt"),
         )
 
 

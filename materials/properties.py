@@ -33,6 +33,7 @@ class Property:
 _ENERGY = ("learned", "potential", "PBE", "r2SCAN", "experiment")
 # A prediction that imitates HSE is still a prediction, so it stays below every calculation.
 _GAP = ("learned", "learned_HSE", "PBE", "HSE", "experiment")
+_OPTICS = ("learned", "PBE", "HSE", "experiment")
 _TRANSPORT = ("learned", "bond_valence", "potential", "PBE", "experiment")
 
 PROPERTIES: dict[str, Property] = {
@@ -88,8 +89,109 @@ PROPERTIES: dict[str, Property] = {
             log_offset=1e-14,
             possible=(0.0, 1.0),
         ),
+        Property(
+            "enthalpy_per_atom",
+            "eV/atom",
+            "H",
+            "energy_per_atom plus pressure times volume, per atom, at the recorded pressure (GPa)",
+            _ENERGY,
+        ),
+        Property(
+            "max_force",
+            "eV/angstrom",
+            "F_max",
+            "largest force on an atom of the material as it was asked about",
+            _ENERGY,
+            possible=(0.0, math.inf),
+        ),
+        Property(
+            "energy_spread",
+            "eV/atom",
+            "s_E",
+            "standard deviation of a committee's energies per atom; a lower bound of their error",
+            _ENERGY,
+            possible=(0.0, math.inf),
+        ),
+        Property(
+            "force_spread",
+            "eV/angstrom",
+            "s_F",
+            "largest standard deviation of a committee's forces on an atom; a lower bound of their error",
+            _ENERGY,
+            possible=(0.0, math.inf),
+        ),
+        Property(
+            "direct_band_gap",
+            "eV",
+            "E_g,dir",
+            "smallest electronic band gap at one k-point",
+            _GAP,
+            possible=(0.0, 30.0),
+        ),
+        Property(
+            "dielectric_constant",
+            "1",
+            "eps_inf",
+            "static dielectric constant of the electrons, mean over directions, ions held",
+            _OPTICS,
+            possible=(1.0, math.inf),
+        ),
+        Property(
+            "refractive_index",
+            "1",
+            "n",
+            "static refractive index, the square root of the electrons' dielectric constant",
+            _OPTICS,
+            possible=(1.0, math.inf),
+        ),
+        Property(
+            "absorption_onset",
+            "eV",
+            "E_on",
+            "photon energy at which optical absorption sets in",
+            _OPTICS,
+            possible=(0.0, 30.0),
+        ),
+        Property(
+            "reduction_potential",
+            "V",
+            "V_red",
+            "lowest potential against the metal of the mobile ion at which the material is stable",
+            _ENERGY,
+        ),
+        Property(
+            "oxidation_potential",
+            "V",
+            "V_ox",
+            "highest potential against the metal of the mobile ion at which the material is stable",
+            _ENERGY,
+        ),
+        Property(
+            "electrochemical_window",
+            "V",
+            "V_win",
+            "oxidation_potential minus reduction_potential; 0 for a material that is stable at none",
+            _ENERGY,
+            possible=(0.0, math.inf),
+        ),
+        Property(
+            "interface_reaction_energy",
+            "eV/atom",
+            "E_int",
+            "most negative energy of a reaction with any of the named electrodes; 0 where none reacts",
+            _ENERGY,
+            possible=(-math.inf, 0.0),
+        ),
         Property("average_voltage", "V", "V", "average intercalation voltage", _ENERGY),
         Property("gravimetric_capacity", "mAh/g", "C", "theoretical gravimetric capacity", _ENERGY),
+        Property(
+            "volume_change",
+            "1",
+            "dV",
+            "volume of the charged over that of the discharged electrode, minus one",
+            _ENERGY,
+            possible=(-1.0, math.inf),
+        ),
     )
 }
 

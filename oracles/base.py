@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -77,11 +77,17 @@ class OracleSettings(Settings):
     kind: str
     gate: dict[str, Gate] = Field(default_factory=dict)
     """Limits by property, judged after this oracle; a candidate outside them goes no further."""
+    walltime: float | None = Field(default=None, gt=0)
+    """Seconds after which one evaluation is given up; by default limits.seconds_per_evaluation."""
     material_kinds: ClassVar[tuple[str, ...]] = ("crystal",)
     resources: ClassVar[Resources] = Resources()
     typical_seconds: ClassVar[float] = 1.0
     """A first guess of one evaluation's cost, until history teaches better."""
     preferred_batch: ClassVar[int] = 1
+
+    def meaning(self) -> dict[str, Any]:
+        """All but the walltime, which decides what is answered but no answer."""
+        return {name: value for name, value in super().meaning().items() if name != "walltime"}
 
     @property
     def needed_elements(self) -> tuple[str, ...]:

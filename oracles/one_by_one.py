@@ -6,15 +6,17 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from materials.base import Material, Measurement
 from materials.evaluation import Failure, FailureKind, Outcome, Request, Status
 from oracles.base import Oracle
 
 
-class RejectedError(Exception):
-    """This material gives no value, and asking again would not help. Ends as a rejected outcome."""
+class NoAnswerError(Exception):
+    """A request ends without a value; a subclass says whether asking again can help."""
+
+    status: ClassVar[Status]
 
     def __init__(self, kind: FailureKind, message: str, provenance: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -22,43 +24,60 @@ class RejectedError(Exception):
         self.provenance = dict(provenance or {})
 
 
+class RejectedError(NoAnswerError):
+    """This material gives no value, and asking again would not help. Ends as a rejected outcome."""
+
+    status = Status.REJECTED
+
+
+class FailedError(NoAnswerError):
+    """The machine gives no value now, but may when it is mended. Ends as a failed outcome, open to another attempt."""
+
+    status = Status.FAILED
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What one request gave; `material` where it was changed, provenance as JSON values."""
+    """What one request gave; `material` where it was changed, provenance as JSON values, the rest as in Outcome."""
 
     measurements: tuple[Measurement, ...]
     material: Material | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    doubt: str | None = None
 
 
 class OneByOneOracle(Oracle):
-    """Turns `measure`, which answers or raises RejectedError, into timed outcomes.
+    """Turns `measure`, which answers or raises NoAnswerError, into timed outcomes.
 
-    The oracles built on it are deterministic, so what fails once fails always: their failures are rejected,
-    never merely failed. Trouble of the machine (memory, a killed worker) is seen and retried by the loop.
+    The oracles built on it are deterministic, so what fails once fails always: it is rejected, never merely failed.
+    What a person can mend (a missing program) raises FailedError. Trouble of the machine (memory, a killed worker) is
+    seen and retried by the loop.
     """
 
     @abstractmethod
     def measure(self, request: Request) -> Answer:
-        """The answer to one request. Raises RejectedError for a material that cannot be measured."""
+        """The answer to one request. Raises NoAnswerError where there is none."""
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Outcome]:
         for request in requests:
             start = time.perf_counter()
-            answer, failure = Answer(()), None
+            answer, failure, status = Answer(()), None, Status.DONE
             try:
                 answer = self.measure(request)
-            except RejectedError as rejection:
-                failure = rejection.failure
-                answer = Answer((), provenance=rejection.provenance)
+            except NoAnswerError as reason:
+                failure, status = reason.failure, reason.status
+                answer = Answer((), provenance=reason.provenance)
             yield Outcome(
                 key=request.key,
                 candidate_id=request.candidate.id,
                 oracle=request.oracle,
-                status=Status.DONE if failure is None else Status.REJECTED,
+                status=status,
                 measurements=answer.measurements,
                 material=answer.material,
                 failure=failure,
                 seconds=time.perf_counter() - start,
                 provenance=answer.provenance,
+                artifacts=answer.artifacts,
+                doubt=answer.doubt,
             )

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pymatgen.core as pmg
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field
 
 from materials.base import Crystal, Measurement
 from materials.evaluation import FailureKind, Request
-from materials.potential import SHIPPED, UnsupportedElementError, load_potential, potential_version
+from materials.potential import UnsupportedElementError
 from materials.properties import property_named
 from materials.relaxation import Frame, NonFiniteEnergy, Relaxation, RelaxationExploded, relax
-from oracles.base import OracleSettings, Resources
+from oracles.base import Resources
 from oracles.guards import why_unphysical, why_wrong_volume
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from oracles.potential_choice import PotentialSettings
 
 # Coarser than a relaxation's noise; the Materials Project labels its structures so.
 SYMMETRY_PRECISION = 0.1  # angstrom
 
 
-class RelaxSettings(OracleSettings):
+class RelaxSettings(PotentialSettings):
     """Relaxation of atoms and cell with a SevenNet potential."""
 
     kind: Literal["relax"] = "relax"
-    potential: str = "7net-0"
-    """A shipped name (7net-0, 7net-l3i5, 7net-mf-0), or a checkpoint file with its `sha256`."""
-    sha256: str | None = None
-    """The checksum of the checkpoint file; needed, because loading one runs its code."""
     fmax: float = Field(default=0.03, gt=0)
     """Relaxed when no force is larger, eV/angstrom."""
     steps: int = Field(default=200, ge=1)
@@ -41,42 +37,9 @@ class RelaxSettings(OracleSettings):
     resources: ClassVar[Resources] = Resources(memory=1.5)
     typical_seconds: ClassVar[float] = 10.0
 
-    @field_validator("potential")
-    @classmethod
-    def _beside_the_campaign_file(cls, potential: str, info: ValidationInfo) -> str:
-        if potential.partition(":")[0].lower() in SHIPPED:
-            return potential
-        beside = Path((info.context or {}).get("folder") or ".") / Path(potential).expanduser()
-        return str(beside.resolve()) if beside.is_file() else potential
-
-    @model_validator(mode="after")
-    def _loadable(self) -> RelaxSettings:
-        try:
-            potential_version(self.potential, self.sha256)
-        except FileNotFoundError as error:
-            raise ValueError(str(error)) from error
-        return self
-
-    def meaning(self) -> dict[str, Any]:
-        """The checkpoint counts by its content, which `model_version` holds, and not by its place."""
-        return {
-            name: value for name, value in super().meaning().items() if name not in ("potential", "sha256")
-        }
-
     @property
     def measures(self) -> tuple[str, ...]:
         return ("energy_per_atom",)
-
-    @property
-    def fidelity(self) -> str:
-        return "potential"
-
-    def model_version(self) -> str:
-        return potential_version(self.potential, self.sha256)
-
-    @property
-    def energy_source(self) -> str:
-        return self.model_version()
 
     def build(self) -> RelaxOracle:
         return RelaxOracle(self)
@@ -87,7 +50,7 @@ class RelaxOracle(OneByOneOracle):
 
     def __init__(self, settings: RelaxSettings) -> None:
         self._settings = settings
-        self._potential = load_potential(settings.potential, settings.sha256)
+        self._potential = settings.load()
 
     def measure(self, request: Request) -> Answer:
         if not (isinstance(request.material, Crystal) and request.material.is_ordered):

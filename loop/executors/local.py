@@ -71,7 +71,8 @@ class LocalDispatcher(Dispatcher):
         arguments = (settings, request, self.folder, attempt)
         atoms = len(request.material.structure) if isinstance(request.material, Crystal) else 1
         weight = settings.typical_seconds * atoms
-        call = self._pool.submit(self.seconds_per_evaluation, evaluate_apart, *arguments, weight=weight)
+        seconds = settings.walltime or self.seconds_per_evaluation
+        call = self._pool.submit(seconds, evaluate_apart, *arguments, weight=weight)
         self._calls[request.key] = (request, call)
 
     def _advance(self, timeout: float | None) -> list[Outcome]:

@@ -187,7 +187,8 @@ class WorkerPool:
         elif time.monotonic() >= seat.limit:
             self._replace(place)
             if call is not None:
-                message = f"no answer after {call.seconds:g} s (see limits.seconds_per_evaluation); killed"
+                remedy = "raise limits.seconds_per_evaluation, or the walltime of the oracle"
+                message = f"no answer after {call.seconds:g} s; killed ({remedy})"
                 call.future.set_exception(OverdueError(message))
         elif seat.started:
             self._failed_starts = 0

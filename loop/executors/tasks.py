@@ -21,6 +21,8 @@ from oracles.base import Oracle, OracleSettings
 log = logging.getLogger(__name__)
 
 TRACEBACK_FILE = "traceback.txt"
+WORK_FOLDER = "work"
+"""Beside the attempts of a request: what an oracle keeps for the next one, such as checkpoints."""
 LONGEST_MESSAGE = 1000
 """Characters of an exception's text kept in a failure; the traceback has all of it."""
 
@@ -99,7 +101,7 @@ def _ask(settings: OracleSettings, request: Request, place: Path) -> Outcome:
     try:
         oracle = oracle_of(settings)
         started = time.perf_counter()  # loading a model is not part of what an evaluation costs
-        answers = list(oracle.evaluate([request]))
+        answers = list(oracle.evaluate([replace(request, folder=place.parent / WORK_FOLDER)]))
         outcome = checked(answers, settings, request, time.perf_counter() - started)
         return file_artifacts(outcome, place)
     except (Exception, SystemExit) as error:
