@@ -116,6 +116,11 @@ class OracleSettings(Settings):
         """The version of the model behind its uncorrected `energy_per_atom`; None where it gives none."""
         return None
 
+    @property
+    def energy_zero(self) -> str | None:
+        """What its total energies are counted from: those of two oracles compare only where it is the same."""
+        return self.energy_source
+
     def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
         """Why this oracle cannot follow `earlier` ones in a line, in words; None where it can."""
         return None
