@@ -44,11 +44,7 @@ class Asker:
 
     def keep(self, outcome: Outcome, round: int) -> None:
         """Records what came back in `round`. Raises CampaignError where the disk is full, which no retry mends."""
-        if outcome.failure is not None and disk_was_full(outcome):
-            raise CampaignError(
-                f"the disk is full ({outcome.failure.message}); everything measured so far is kept. "
-                "Free some space and run the same command again."
-            )
+        stop_where_disk_is_full(outcome)
         self.store.record_outcome(outcome, round)
         if self.cache is not None:
             self.cache.put(outcome)
@@ -57,3 +53,12 @@ class Asker:
 def disk_was_full(outcome: Outcome) -> bool:
     """Whether it failed for want of space."""
     return outcome.failure is not None and outcome.failure.kind is FailureKind.DISK_FULL
+
+
+def stop_where_disk_is_full(outcome: Outcome) -> None:
+    """Raises CampaignError for an outcome that failed for want of space: all that follow would."""
+    if outcome.failure is not None and disk_was_full(outcome):
+        raise CampaignError(
+            f"the disk is full ({outcome.failure.message}); everything measured so far is kept. "
+            "Free some space and run the same command again."
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -27,13 +27,15 @@ Misfit = tuple["Place", str]
 def misfits(config: CampaignConfig) -> list[InitErrorDetails]:
     """Everything that does not fit, each with its place, in the form pydantic reports errors."""
     checks = (_goals, _line, _material_kinds, _elements, _needed_elements, _energy_model, _audit, _budget)
-    return [
-        InitErrorDetails(
-            type=PydanticCustomError("misfit", "{reason}", {"reason": message}), loc=place, input=None
-        )
-        for check in checks
-        for place, message in check(config)
-    ]
+    return [told(misfit) for check in checks for misfit in check(config)]
+
+
+def told(misfit: Misfit) -> InitErrorDetails:
+    """A misfit in the form pydantic reports errors."""
+    place, message = misfit
+    return InitErrorDetails(
+        type=PydanticCustomError("misfit", "{reason}", {"reason": message}), loc=place, input=None
+    )
 
 
 def _goals(config: CampaignConfig) -> Iterator[Misfit]:
@@ -73,15 +75,19 @@ def _fidelity(config: CampaignConfig, number: int, name: str, fidelity: str | No
 
 
 def _line(config: CampaignConfig) -> Iterator[Misfit]:
+    return line_misfits(config.oracles)
+
+
+def line_misfits(oracles: Sequence[OracleSettings]) -> Iterator[Misfit]:
     """Each oracle finds what it requires, and each gate what it judges, measured before."""
     measured: set[str] = set()
-    later = {name for oracle in config.oracles for name in oracle.measures}
-    for number, oracle in enumerate(config.oracles):
+    later = {name for oracle in oracles for name in oracle.measures}
+    for number, oracle in enumerate(oracles):
         unmet = [name for name in oracle.requires if name not in measured]
         for name in unmet:
             where = "; put the oracle that measures it first" if name in later else ""
             yield ("oracles", number), f"{oracle.kind} needs {name}, which nothing before it measures{where}"
-        reason = None if unmet else oracle.misfit(config.oracles[:number])
+        reason = None if unmet else oracle.misfit(oracles[:number])
         if reason is not None:
             yield ("oracles", number), reason
         measured.update(oracle.measures)

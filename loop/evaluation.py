@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from loop.asking import Asker
 from loop.cache import EvaluationCache
@@ -12,38 +12,15 @@ from loop.database.store import Store
 from loop.errors import CampaignError
 from loop.events import Listener
 from loop.executors.base import Dispatcher
-from loop.line import Stage, following
+from loop.line import Stage
+from loop.walk import Walk
 from materials.archive import Archive, Progress, Record
-from materials.base import Candidate, Material, Measurement
+from materials.base import Material
 from materials.evaluation import Outcome, Status
 from materials.identity import IdentityIndex
 from materials.relaxation import Frame
 
 POLL_SECONDS = 0.5
-
-
-@dataclass
-class Walk:
-    """A candidate on its way down the line.
-
-    answered: numbers of the stages that gave values; latest: the last of them, asked: the one that was asked last.
-    doubt: why what was measured should not be believed, empty where nothing says so.
-    """
-
-    candidate: Candidate
-    material: Material
-    measurements: list[Measurement] = field(default_factory=list)
-    answered: set[int] = field(default_factory=set)
-    latest: Stage | None = None
-    asked: Stage | None = None
-    doubt: str = ""
-
-    def heard(self, stage: Stage, doubt: str | None) -> None:
-        """Notes that a stage gave values, and what it said of doubts."""
-        self.answered.add(stage.number)
-        self.latest = stage
-        if doubt is not None:
-            self.doubt = doubt
 
 
 class BatchEvaluation:
@@ -109,7 +86,7 @@ class BatchEvaluation:
         for key, row in rows.items():
             if key in stages and row.status is EvaluationStatus.DONE:
                 walk.heard(stages[key], row.doubt)
-        next_stage = following(self._line, walk.answered, walk.doubt)
+        next_stage = walk.following(self._line)
         earlier = None if next_stage is None else rows.get(next_stage.key(record.id))
         if walk.latest is not None:
             if earlier is None:
@@ -140,9 +117,7 @@ class BatchEvaluation:
         stage = walk.asked
         assert stage is not None
         if outcome.status is Status.DONE:
-            walk.measurements += outcome.measurements
-            walk.material = outcome.material or walk.material
-            walk.heard(stage, outcome.doubt)
+            walk.take(stage, outcome)
             goes_on = self._go_on(walk)
         else:
             goes_on = False
@@ -157,12 +132,8 @@ class BatchEvaluation:
             return False
         if twin is None:
             self._final.add(candidate_id, walk.material)
-        stage = walk.latest
-        assert stage is not None
-        next_stage = following(self._line, walk.answered, walk.doubt)
-        reason = stage.closed_gate(walk.measurements)
-        if reason is None and walk.doubt and next_stage is None:
-            reason = f"{stage.name}: {walk.doubt}"
+        next_stage = walk.following(self._line)
+        reason = walk.stopped_by(self._line)
         if reason is not None:
             self._store.stop(candidate_id, reason)
             return False

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class FailureKind(StrEnum):
     """The closed list of ways an evaluation ends without a value."""
 
+    BAD_INPUT = "bad_input"
     NOT_CONVERGED = "not_converged"
     EXPLODED = "exploded"
     UNSUPPORTED_ELEMENT = "unsupported_element"

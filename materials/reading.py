@@ -159,7 +159,7 @@ def _read_cif(file: Path, root: Path) -> Entry | _BrokenEntryError:
     name = (file.relative_to(root) if file != root else Path(file.name)).with_suffix("").as_posix()
     try:
         return Entry(name, _crystal(file.read_text(encoding="utf-8", errors="replace")), source=file.name)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return _BrokenEntryError("", error)
 
 
