@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loop.events import Listener
+from loop.terminal import duration, measured_text, running_lines, terminal
 
 if TYPE_CHECKING:
     from loop.database.store import Store
@@ -38,15 +38,12 @@ STEPS = {
 }
 
 
-LINE_IN_A_FILE = 200
-
-
 class Display(Listener):
     """A live display on a terminal; plain lines, one per event, where the output is a file or a pipe."""
 
     def __init__(self, folder: Path, console: Console | None = None) -> None:
         # Named, because oracles run with stdout sent to their log while the display goes on.
-        self.console = console or _console()
+        self.console = console or terminal()
         self._folder = folder
         self._step = "load"
         self._round = 0
@@ -157,7 +154,7 @@ class Display(Listener):
         self._live.stop()
         seconds = time.monotonic() - self._start
         if code is ExitCode.DONE:
-            told = f"[green]done[/green] in {_duration(seconds)}"
+            told = f"[green]done[/green] in {duration(seconds)}"
         elif code is ExitCode.STOPPED_BY_BRAKE:
             told = f"[red]stopped by the brake[/red]: {reason}"
         else:
@@ -184,13 +181,7 @@ class Display(Listener):
     def _running(self) -> list[RenderableType]:
         if self._dispatcher is None:
             return []
-        tasks = self._dispatcher.running()
-        active = [t for t in tasks if t.seconds is not None]
-        lines: list[RenderableType] = [
-            Text(f"  {t.oracle:8} {t.formula:18} {t.seconds:5.0f} s", style="dim") for t in active
-        ]
-        waiting = len(tasks) - len(active)
-        return [*lines, Text(f"  {waiting} waiting", style="dim")] if waiting else lines
+        return [*running_lines(self._dispatcher)]
 
     def _time_left(self) -> str:
         """From the pace of the rounds so far, the open one counted by its share of ended candidates."""
@@ -200,13 +191,7 @@ class Display(Listener):
         if rounds <= 0.2:
             return ""
         left = (time.monotonic() - self._rounds_start) / rounds * (self._rounds - self._round + 1 - share)
-        return f"about {_duration(left)} left"
-
-
-def _console() -> Console:
-    """The terminal; in a file or pipe, where nobody can widen a window, lines are as long as they need be."""
-    console = Console(file=sys.stdout)
-    return console if console.is_terminal else Console(file=sys.stdout, width=LINE_IN_A_FILE)
+        return f"about {duration(left)} left"
 
 
 def best_table(archive: Archive, records: list[Record]) -> Table:
@@ -229,22 +214,8 @@ def best_table(archive: Archive, records: list[Record]) -> Table:
 
 
 def _outcome_line(outcome: Outcome, stage: str, formula: str) -> Text:
-    from materials.base import Bound
-    from materials.properties import property_named
-
-    signs = {Bound.EXACT: "=", Bound.UPPER: "<=", Bound.LOWER: ">="}
     line = Text(f"  {formula:20} {stage:8} ")
     if outcome.failure is not None:
         message = outcome.failure.message.splitlines()[0]
         return line.append(f"{outcome.failure.kind}: {message}", style="red")
-    values = [
-        f"{property_named(m.property).symbol} {signs[m.bound]} {m.value:.3f} {m.unit}"
-        for m in outcome.measurements
-    ]
-    return line.append(", ".join(values)).append(f"  {outcome.seconds:.1f} s", style="dim")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return line.append(measured_text(outcome.measurements)).append(f"  {outcome.seconds:.1f} s", style="dim")

@@ -120,10 +120,15 @@ def count_materials(path: Path) -> int:
 
 
 def write_cif(path: Path, crystal: Crystal) -> None:
-    """Writes the crystal as CIF in P1, occupancies kept, coordinates to 8 digits."""
+    """Writes the crystal as `cif_text` gives it."""
+    path.write_text(cif_text(crystal), encoding="utf-8")
+
+
+def cif_text(crystal: Crystal) -> str:
+    """The crystal as CIF in P1, occupancies kept, coordinates to 8 digits."""
     from pymatgen.io.cif import CifWriter
 
-    path.write_text(str(CifWriter(crystal.structure)), encoding="utf-8")
+    return str(CifWriter(crystal.structure))
 
 
 Found = Iterator[Callable[[], Entry | _BrokenEntryError]]

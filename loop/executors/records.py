@@ -24,6 +24,11 @@ def attempt_folder(folder: Path, key: str, attempt: int) -> Path:
     return folder / key / str(attempt)
 
 
+def attempts_at(folder: Path, key: str) -> list[int]:
+    """The numbers of all attempts at a request that left a folder, in order."""
+    return sorted(int(p.name) for p in (folder / key).glob("*") if p.name.isdecimal())
+
+
 def write_outcome(outcome: Outcome, attempt: Path) -> None:
     """Writes outcome.json atomically: after a crash the file is whole or absent. Raises OSError."""
     temporary = attempt / f"{OUTCOME_FILE}.tmp"
@@ -59,8 +64,7 @@ def read_outcome(file: Path, key: str) -> Outcome:
 
 def find_outcome(folder: Path, key: str, attempt: int | None = None) -> Outcome | None:
     """The first valid outcome of a key, of one attempt or of all; invalid files are named and skipped."""
-    numbered = (int(p.name) for p in (folder / key).glob("*") if p.name.isdecimal())
-    for number in sorted(numbered) if attempt is None else [attempt]:
+    for number in attempts_at(folder, key) if attempt is None else [attempt]:
         file = attempt_folder(folder, key, number) / OUTCOME_FILE
         if not file.is_file():
             continue

@@ -1,0 +1,190 @@
+"""Takes rows through a line of oracles. The outcome files are the state, so it can stop anywhere and go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from loop.asking import stop_where_disk_is_full
+from loop.errors import CampaignError
+from loop.executors.base import Dispatcher
+from loop.executors.records import attempts_at, find_outcome
+from loop.line import Stage
+from loop.measuring.rows import Row
+from loop.walk import Walk
+from materials.base import Candidate
+from materials.evaluation import Failure, FailureKind, Outcome, Status
+
+POLL_SECONDS = 0.5
+IN_PROCESS = 64
+"""So many materials are under way at once, that the line of one is done before that of the last begins."""
+
+
+class Ending(StrEnum):
+    """How a material's way down the line ended, or did not yet."""
+
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    WAITING = "waiting"
+    NOT_MEASURED = "not_measured"
+
+
+@dataclass
+class Course:
+    """One material, the rows that hold it, and what became of it.
+
+    failure: why it gave no value; reason: which gate or doubt ended its line. seconds: of all its evaluations.
+    """
+
+    walk: Walk
+    rows: list[Row]
+    ending: Ending = Ending.NOT_MEASURED
+    failure: Failure | None = None
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be asked in this run."""
+        return self.ending not in (Ending.NOT_MEASURED, Ending.WAITING)
+
+
+class Listener:
+    """Hears what happens and does nothing."""
+
+    def waiting(self) -> None:
+        """Called about twice a second while oracles run."""
+
+    def ended(self, course: Course) -> None:
+        """A material's line is over."""
+
+
+@dataclass
+class Measuring:
+    """Walks every material of the rows down the line, each once, and keeps what became of it in `courses`.
+
+    folder: `evaluations` of a work folder; what earlier runs left there is taken up at once.
+    """
+
+    rows: Sequence[Row]
+    line: Sequence[Stage]
+    folder: Path
+    listener: Listener = field(default_factory=Listener)
+
+    def __post_init__(self) -> None:
+        self.courses: dict[str, Course] = {}
+        for row in self.rows:
+            if row.candidate is not None:
+                self._course(row.candidate).rows.append(row)
+        for course in self.courses.values():
+            self._go_on(course)
+
+    @property
+    def open(self) -> list[Course]:
+        """What is still to be measured."""
+        return [course for course in self.courses.values() if not course.ended]
+
+    def run(self, dispatcher: Dispatcher) -> None:
+        """Measures what is open until nothing runs any more; what waits for something outside stays open.
+
+        Raises CampaignError where the disk is full or no worker can be started.
+        """
+        self._dispatcher = dispatcher
+        self._queue = deque(self.open)
+        while self._fill():
+            self._receive_all(POLL_SECONDS)
+        self._receive_all(0.0)
+        for task in dispatcher.running():
+            self.courses[task.candidate_id].ending = Ending.WAITING
+
+    def _receive_all(self, timeout: float) -> None:
+        try:
+            outcomes = self._dispatcher.wait(timeout)
+        except RuntimeError as error:
+            raise CampaignError(str(error)) from error
+        for outcome in outcomes:
+            self._receive(outcome)
+        self.listener.waiting()
+
+    def _course(self, candidate: Candidate) -> Course:
+        if candidate.id not in self.courses:
+            self.courses[candidate.id] = Course(Walk(candidate, candidate.material), [])
+        return self.courses[candidate.id]
+
+    def _fill(self) -> bool:
+        """Asks about further materials; whether anything runs in process."""
+        running = sum(not task.outside for task in self._dispatcher.running())
+        while self._queue and running < IN_PROCESS:
+            self._ask(self._queue.popleft())
+            running += 1
+        return any(not task.outside for task in self._dispatcher.running())
+
+    def _ask(self, course: Course) -> None:
+        walk, stage = course.walk, course.walk.asked
+        assert stage is not None
+        request = stage.request(walk.candidate, walk.material, walk.measurements)
+        attempts = attempts_at(self.folder, request.key)
+        self._dispatcher.submit(stage.settings, request, max(attempts, default=0) + 1)
+
+    def _receive(self, outcome: Outcome) -> None:
+        stop_where_disk_is_full(outcome)
+        course = self.courses[outcome.candidate_id]
+        stage = course.walk.asked
+        assert stage is not None
+        self._take(course, stage, outcome)
+        self._go_on(course)
+        if course.ended:
+            self.listener.ended(course)
+        else:
+            self._ask(course)
+
+    def _go_on(self, course: Course) -> None:
+        """Follows the line through what is answered already, to its end or to the stage to ask next."""
+        walk = course.walk
+        while not course.ended:
+            reason = walk.stopped_by(self.line)
+            stage = walk.following(self.line)
+            if reason is not None:
+                course.ending, course.reason = Ending.STOPPED, reason
+            elif stage is None:
+                course.ending = Ending.DONE
+            else:
+                walk.asked = stage
+                unfit = _why_unfit(walk, stage)
+                answered = self._answered(stage.key(walk.candidate.id))
+                if unfit is not None:
+                    course.ending, course.failure = Ending.REJECTED, unfit
+                elif answered is None:
+                    return
+                else:
+                    self._take(course, stage, answered)
+
+    def _answered(self, key: str) -> Outcome | None:
+        """What an earlier run was told for good: a failed evaluation is asked again."""
+        for attempt in attempts_at(self.folder, key):
+            outcome = find_outcome(self.folder, key, attempt)
+            if outcome is not None and outcome.status is not Status.FAILED:
+                return outcome
+        return None
+
+    def _take(self, course: Course, stage: Stage, outcome: Outcome) -> None:
+        course.seconds += outcome.seconds
+        if outcome.status is Status.DONE:
+            course.walk.take(stage, outcome)
+        else:
+            course.ending, course.failure = Ending(outcome.status), outcome.failure
+
+
+def _why_unfit(walk: Walk, stage: Stage) -> Failure | None:
+    """Why the stage's oracle cannot be asked about such a material at all."""
+    able = stage.settings.material_kinds
+    if walk.material.kind in able:
+        return None
+    message = f"{stage.name} works on {' or '.join(able)}, but this is a {walk.material.kind}"
+    return Failure(FailureKind.UNSUPPORTED_MATERIAL, message)

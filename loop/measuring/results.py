@@ -1,0 +1,113 @@
+"""results.csv: one row for each row of the input, with what was measured or why it was not."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from loop.line import Stage
+from loop.measuring.course import Course, Ending
+from loop.measuring.rows import Row
+from materials.base import Measurement
+from materials.properties import property_named
+
+NOT_YET = {
+    Ending.NOT_MEASURED: "not measured yet; run the same command again",
+    Ending.WAITING: "waits for an answer from outside; run the same command again later",
+}
+Cells = dict[str, str]
+
+
+def ending_of(row: Row, courses: Mapping[str, Course]) -> Ending:
+    """How a row ended; one that could not be read is rejected."""
+    return Ending.REJECTED if row.candidate is None else courses[row.candidate.id].ending
+
+
+def write_results(
+    out: Path, rows: Sequence[Row], courses: Mapping[str, Course], line: Sequence[Stage]
+) -> None:
+    """Writes the table whole or not at all. Raises OSError."""
+    columns = _property_columns(line, [])
+    header = [*_cells(Row(0, "", ""), None, line), *columns, "seconds", "evaluation"]
+    partial = out.with_name(out.name + ".part")
+    with partial.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, header, restval="")
+        writer.writeheader()
+        for row in rows:
+            course = None if row.candidate is None else courses[row.candidate.id]
+            cells = _cells(row, course, line)
+            if course is not None:
+                cells |= _property_columns(line, course.walk.measurements) | _evaluation(course)
+            writer.writerow(cells)
+    partial.replace(out)
+
+
+def _cells(row: Row, course: Course | None, line: Sequence[Stage]) -> Cells:
+    cells = {"row": str(row.number), "id": row.name, "source": row.source, "formula": "", "same_as_row": ""}
+    failure = row.failure
+    ending, stage, reason = Ending.REJECTED, "", ""
+    if course is not None:
+        cells["formula"] = course.walk.material.formula
+        first = course.rows[0].number
+        cells["same_as_row"] = str(first) if first != row.number else ""
+        ending, failure, reason = (
+            course.ending,
+            course.failure,
+            course.reason or NOT_YET.get(course.ending, ""),
+        )
+        stage = "" if course.walk.asked is None else course.walk.asked.name
+    return cells | {
+        "status": str(ending),
+        "stage": stage,
+        "failure": "" if failure is None else str(failure.kind),
+        "message": reason if failure is None else failure.message,
+    }
+
+
+def _evaluation(course: Course) -> Cells:
+    stage = course.walk.asked
+    key = "" if stage is None else stage.key(course.walk.candidate.id)
+    return {"seconds": f"{course.seconds:.3f}", "evaluation": f"evaluations/{key}" if key else ""}
+
+
+def _property_columns(line: Sequence[Stage], measurements: Sequence[Measurement]) -> Cells:
+    """Cells of every property of the line, in the line's order.
+
+    A property that several stages measure has columns for each of them, and the latest in the plain ones.
+    """
+    makers = Counter(name for stage in line for name in stage.settings.measures)
+    cells: Cells = {}
+    for name in makers:
+        cells |= _columns(name, "", [m for m in measurements if m.property == name])
+        for stage in line if makers[name] > 1 else ():
+            if name in stage.settings.measures:
+                mine = [m for m in measurements if (m.property, m.oracle) == (name, stage.name)]
+                cells |= _columns(name, f" by {stage.name}", mine)
+    return cells
+
+
+def _columns(name: str, by: str, found: Sequence[Measurement]) -> Cells:
+    unit = property_named(name).unit
+    headers = (
+        f"{name}{by} ({unit})",
+        f"{name}_std{by} ({unit})",
+        f"{name}_bound{by}",
+        f"{name}_fidelity{by}",
+    )
+    if not found:
+        return dict.fromkeys(headers, "")
+    latest = found[-1]
+    std = "" if latest.std is None else number(latest.std)
+    return dict(zip(headers, (number(latest.value), std, str(latest.bound), latest.fidelity), strict=True))
+
+
+def number(value: float) -> str:
+    """Nine significant digits: more than any oracle knows, and no noise of binary fractions."""
+    return f"{value:.9g}"
+
+
+def latest(measurements: Sequence[Measurement]) -> Iterator[Measurement]:
+    """The latest measurement of each property."""
+    yield from {m.property: m for m in measurements}.values()
