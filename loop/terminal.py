@@ -38,8 +38,7 @@ def measured_text(measurements: Iterable[Measurement]) -> str:
 
     signs = {Bound.EXACT: "=", Bound.UPPER: "<=", Bound.LOWER: ">="}
     return ", ".join(
-        f"{property_named(m.property).symbol} {signs[m.bound]} {_number(m.value)} {m.unit}"
-        for m in measurements
+        f"{property_named(m.property).symbol} {signs[m.bound]} {_number(m)} {m.unit}" for m in measurements
     )
 
 
@@ -50,5 +49,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _number(value: float) -> str:
-    return f"{value:.2e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
+def _number(measurement: Measurement) -> str:
+    from materials.properties import property_named
+
+    spans_magnitudes = property_named(measurement.property).transform == "log"
+    return f"{measurement.value:.2e}" if spans_magnitudes else f"{measurement.value:.3f}"

@@ -128,7 +128,8 @@ def _outcome(course: Course) -> Text:
     values = measured_text(latest(course.walk.measurements))
     if course.failure is not None:
         stage = "" if course.walk.asked is None else f"{course.walk.asked.name}: "
-        return Text(stage + _told(course.failure), style=STYLES.get(course.ending, ""))
+        told = Text(stage + _told(course.failure), style=STYLES.get(course.ending, ""))
+        return told.append(f"  (before: {values})", style="dim") if values else told
     told = Text(values)
     return told.append(f"  stopped by {course.reason}", style="yellow") if course.reason else told
 
