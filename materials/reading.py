@@ -128,7 +128,11 @@ def cif_text(crystal: Crystal) -> str:
     """The crystal as CIF in P1, occupancies kept, coordinates to 8 digits."""
     from pymatgen.io.cif import CifWriter
 
-    return str(CifWriter(crystal.structure))
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Site labels are not unique"
+        )  # species of one site share it
+        return str(CifWriter(crystal.structure))
 
 
 Found = Iterator[Callable[[], Entry | _BrokenEntryError]]

@@ -82,8 +82,7 @@ class Measuring:
         for row in self.rows:
             if row.candidate is not None:
                 self._course(row.candidate).rows.append(row)
-        for course in self.courses.values():
-            self._go_on(course)
+        self._take_up()
 
     @property
     def open(self) -> list[Course]:
@@ -97,11 +96,19 @@ class Measuring:
         """
         self._dispatcher = dispatcher
         self._queue = deque(self.open)
-        while self._fill():
-            self._receive_all(POLL_SECONDS)
-        self._receive_all(0.0)
+        try:
+            while self._fill():
+                self._receive_all(POLL_SECONDS)
+            self._receive_all(0.0)
+        finally:
+            self._take_up()  # an interruption leaves outcomes that were written and not yet received
         for task in dispatcher.running():
             self.courses[task.candidate_id].ending = Ending.WAITING
+
+    def _take_up(self) -> None:
+        """Goes as far as what is on disk already says."""
+        for course in self.open:
+            self._go_on(course)
 
     def _receive_all(self, timeout: float) -> None:
         try:

@@ -287,7 +287,7 @@ def _process() -> Iterator[list[subprocess.Popen[str]]]:
     yield started
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def test_a_killed_and_an_interrupted_run_go_on_where_they_stopped(
