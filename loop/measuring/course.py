@@ -19,8 +19,8 @@ from materials.base import Candidate
 from materials.evaluation import Failure, FailureKind, Outcome, Status
 
 POLL_SECONDS = 0.5
-IN_PROCESS = 64
-"""So many materials are under way at once, that the line of one is done before that of the last begins."""
+UNDER_WAY = 64
+"""Materials in work at once: enough to keep workers busy, few enough that early rows end before late ones begin."""
 
 
 class Ending(StrEnum):
@@ -127,7 +127,8 @@ class Measuring:
     def _fill(self) -> bool:
         """Asks about further materials; whether anything runs in process."""
         running = sum(not task.outside for task in self._dispatcher.running())
-        while self._queue and running < IN_PROCESS:
+        most = max(UNDER_WAY, *(2 * stage.settings.preferred_batch for stage in self.line))
+        while self._queue and running < most:
             self._ask(self._queue.popleft())
             running += 1
         return any(not task.outside for task in self._dispatcher.running())

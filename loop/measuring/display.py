@@ -23,6 +23,8 @@ from loop.terminal import duration, measured_text, running_lines, terminal
 from materials.evaluation import Failure
 
 STYLES = {Ending.DONE: "green", Ending.STOPPED: "yellow", Ending.FAILED: "red", Ending.REJECTED: "red"}
+WIDEST = 24
+"""Characters of a name or formula in a line."""
 TOLD = {Ending.NOT_MEASURED: "not measured yet"}
 
 
@@ -34,6 +36,7 @@ class Display(Listener):
         self.console = console or terminal()
         self._step = "loading the numerical libraries"
         self._total = self._ended = self._before = 0
+        self._widths = (0, 0)
         self._dispatcher: Dispatcher | None = None
         self._start = time.monotonic()
         self._live = Live(
@@ -61,6 +64,11 @@ class Display(Listener):
         """The rows are known, and what earlier runs made of them."""
         self._total, self._step = len(rows), "measuring"
         self._start = time.monotonic()
+        formulas = [course.walk.material.formula for course in courses.values()]
+        self._widths = (
+            min(WIDEST, max(len(row.name) for row in rows)),
+            min(WIDEST, max(map(len, formulas), default=0)),
+        )
         endings = [ending_of(row, courses) for row in rows]
         self._before = self._ended = sum(ending is not Ending.NOT_MEASURED for ending in endings)
         crystals = f"{len(rows)} rows, {len(courses)} different materials"
@@ -68,7 +76,7 @@ class Display(Listener):
         broken = [row for row in rows if row.candidate is None]
         for row in broken:
             assert row.failure is not None
-            self._print(self._line(row, row.source).append(_told(row.failure), style="red"))
+            self._print(self._line(row, "").append(_told(row.failure), style="red"))
         if self._before > len(broken):
             self._print(Text(f"{self._before - len(broken)} rows were answered by earlier runs"))
 
@@ -103,8 +111,9 @@ class Display(Listener):
             self._print(Text(f"  {file}"))
 
     def _line(self, row: Row, what: str) -> Text:
-        width = len(str(self._total))
-        return Text(f"  {row.number:{width}}/{self._total}  {row.name[:24]:24} {what[:20]:20} ")
+        name, formula = self._widths
+        number = f"{row.number:{len(str(self._total))}}/{self._total}"
+        return Text(f"  {number}  {row.name[:name]:{name}}  {what[:formula]:{formula}}  ")
 
     def _print(self, line: Text) -> None:
         self.console.print(line, highlight=False, no_wrap=True, overflow="ellipsis")
@@ -125,17 +134,20 @@ class Display(Listener):
 
 
 def _outcome(course: Course) -> Text:
-    values = measured_text(latest(course.walk.measurements))
+    measured = list(latest(course.walk.measurements))
+    stages = list(dict.fromkeys(m.oracle for m in measured))
+    # What the later stages say comes first: it is what was wanted, and a line has an end.
+    values = measured_text(sorted(measured, key=lambda m: -stages.index(m.oracle)))
     if course.failure is not None:
         stage = "" if course.walk.asked is None else f"{course.walk.asked.name}: "
         told = Text(stage + _told(course.failure), style=STYLES.get(course.ending, ""))
         return told.append(f"  (before: {values})", style="dim") if values else told
-    told = Text(values)
-    return told.append(f"  stopped by {course.reason}", style="yellow") if course.reason else told
+    told = Text(f"stopped by {course.reason}  ", style="yellow") if course.reason else Text()
+    return told.append(values, style="dim" if course.reason else "")
 
 
 def _told(failure: Failure) -> str:
-    return f"{failure.kind}: {failure.message.splitlines()[0]}"
+    return f"{failure.kind}: {' '.join(failure.message.split())}"
 
 
 def _reasons(rows: Sequence[Row], courses: Mapping[str, Course]) -> Counter[str]:
