@@ -53,4 +53,5 @@ def _number(measurement: Measurement) -> str:
     from materials.properties import property_named
 
     spans_magnitudes = property_named(measurement.property).transform == "log"
-    return f"{measurement.value:.2e}" if spans_magnitudes else f"{measurement.value:.3f}"
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    return f"{measurement.value:.2e}" if spans_magnitudes else f"{round(measurement.value, 3) + 0.0:.3f}"

@@ -19,8 +19,9 @@ from materials.base import Candidate
 from materials.evaluation import Failure, FailureKind, Outcome, Status
 
 POLL_SECONDS = 0.5
-UNDER_WAY = 64
-"""Materials in work at once: enough to keep workers busy, few enough that early rows end before late ones begin."""
+LEAST_WAITING = 2
+"""Requests that wait for a worker, so that none is idle. Executors begin with the heaviest of what waits; where little
+does, rows end in about the order of the file, and a run that is stopped early has something to show."""
 
 
 class Ending(StrEnum):
@@ -125,13 +126,14 @@ class Measuring:
         return self.courses[candidate.id]
 
     def _fill(self) -> bool:
-        """Asks about further materials; whether anything runs in process."""
-        running = sum(not task.outside for task in self._dispatcher.running())
-        most = max(UNDER_WAY, *(2 * stage.settings.preferred_batch for stage in self.line))
-        while self._queue and running < most:
+        """Asks about further materials, until as many wait as run; whether anything runs in process."""
+        tasks = [task for task in self._dispatcher.running() if not task.outside]
+        waiting = sum(task.seconds is None for task in tasks)
+        batch = max(stage.settings.preferred_batch for stage in self.line)
+        most = max(LEAST_WAITING, len(tasks) - waiting, 2 * batch if batch > 1 else 0)
+        for _ in range(min(most - waiting, len(self._queue))):
             self._ask(self._queue.popleft())
-            running += 1
-        return any(not task.outside for task in self._dispatcher.running())
+        return bool(self._queue) or any(not task.outside for task in self._dispatcher.running())
 
     def _ask(self, course: Course) -> None:
         walk, stage = course.walk, course.walk.asked

@@ -134,16 +134,22 @@ class Display(Listener):
 
 
 def _outcome(course: Course) -> Text:
-    measured = list(latest(course.walk.measurements))
-    stages = list(dict.fromkeys(m.oracle for m in measured))
-    # What the later stages say comes first: it is what was wanted, and a line has an end.
-    values = measured_text(sorted(measured, key=lambda m: -stages.index(m.oracle)))
+    values = _values(course)
     if course.failure is not None:
         stage = "" if course.walk.asked is None else f"{course.walk.asked.name}: "
         told = Text(stage + _told(course.failure), style=STYLES.get(course.ending, ""))
         return told.append(f"  (before: {values})", style="dim") if values else told
     told = Text(f"stopped by {course.reason}  ", style="yellow") if course.reason else Text()
     return told.append(values, style="dim" if course.reason else "")
+
+
+def _values(course: Course) -> str:
+    """By oracle, so that no prediction is taken for a measurement; what the later ones said, the wanted, comes first."""
+    measured = list(latest(course.walk.measurements))
+    stages = list(dict.fromkeys(m.oracle for m in measured))
+    return "; ".join(
+        f"{stage}: {measured_text(m for m in measured if m.oracle == stage)}" for stage in reversed(stages)
+    )
 
 
 def _told(failure: Failure) -> str:
