@@ -98,9 +98,8 @@ class Measuring:
         self._dispatcher = dispatcher
         self._queue = deque(self.open)
         try:
-            while self._fill():
+            while self._fill() or self._receive_all(0.0):
                 self._receive_all(POLL_SECONDS)
-            self._receive_all(0.0)
         finally:
             self._take_up()  # an interruption leaves outcomes that were written and not yet received
         for task in dispatcher.running():
@@ -111,7 +110,8 @@ class Measuring:
         for course in self.open:
             self._go_on(course)
 
-    def _receive_all(self, timeout: float) -> None:
+    def _receive_all(self, timeout: float) -> bool:
+        """Waits for outcomes and goes on from them; whether there were any."""
         try:
             outcomes = self._dispatcher.wait(timeout)
         except RuntimeError as error:
@@ -119,6 +119,7 @@ class Measuring:
         for outcome in outcomes:
             self._receive(outcome)
         self.listener.waiting()
+        return bool(outcomes)
 
     def _course(self, candidate: Candidate) -> Course:
         if candidate.id not in self.courses:

@@ -144,7 +144,7 @@ def _outcome(course: Course) -> Text:
 
 
 def _values(course: Course) -> str:
-    """By oracle, so that no prediction is taken for a measurement; what the later ones said, the wanted, comes first."""
+    """By oracle, so that no prediction is taken for a measurement; later ones first, as a line has an end."""
     measured = list(latest(course.walk.measurements))
     stages = list(dict.fromkeys(m.oracle for m in measured))
     return "; ".join(

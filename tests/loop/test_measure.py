@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from executor_oracles import RobotSettings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
@@ -199,6 +201,19 @@ def test_a_failed_row_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
     assert [path.parent.name for path in outcomes(tmp_path / "work")] == ["1", "2"]
     (tmp_path / "program").unlink()
     assert endings(measure(tmp_path / "mgo.cif", [oracle], tmp_path / "work")) == [Ending.DONE]
+
+
+def test_answers_from_outside_are_waited_for_across_runs(tmp_path: Path) -> None:
+    write_cif(tmp_path / "mgo.cif", Crystal(rock_salt("Mg", "O", 4.2)))
+    (tmp_path / "program").touch()
+    line = [RobotSettings(desk=tmp_path), MendableSettings(program=str(tmp_path / "program"))]
+    assert endings(measure(tmp_path / "mgo.cif", line, tmp_path / "work")) == [Ending.WAITING]
+    (question,) = tmp_path.glob("*.question")
+    question.with_suffix(".answer").write_text(json.dumps({**json.loads(question.read_text()), "value": 2.0}))
+    answered = measure(tmp_path / "mgo.cif", line, tmp_path / "work")
+    assert endings(answered) == [Ending.DONE]
+    (course,) = answered.courses.values()
+    assert [m.value for m in course.walk.measurements] == [2.0]
 
 
 def test_a_formula_is_refused_where_a_crystal_is_needed(tmp_path: Path) -> None:
