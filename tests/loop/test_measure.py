@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from executor_oracles import RobotSettings
@@ -203,10 +203,17 @@ def test_a_failed_row_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
     assert endings(measure(tmp_path / "mgo.cif", [oracle], tmp_path / "work")) == [Ending.DONE]
 
 
+class SteadyRobotSettings(RobotSettings):
+    """One whose answers do not depend on what lies on its desk."""
+
+    def meaning(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+
 def test_answers_from_outside_are_waited_for_across_runs(tmp_path: Path) -> None:
     write_cif(tmp_path / "mgo.cif", Crystal(rock_salt("Mg", "O", 4.2)))
     (tmp_path / "program").touch()
-    line = [RobotSettings(desk=tmp_path), MendableSettings(program=str(tmp_path / "program"))]
+    line = [SteadyRobotSettings(desk=tmp_path), MendableSettings(program=str(tmp_path / "program"))]
     assert endings(measure(tmp_path / "mgo.cif", line, tmp_path / "work")) == [Ending.WAITING]
     (question,) = tmp_path.glob("*.question")
     question.with_suffix(".answer").write_text(json.dumps({**json.loads(question.read_text()), "value": 2.0}))
