@@ -15,7 +15,8 @@ from loop.executors.records import attempts_at, find_outcome
 from loop.line import Stage
 from loop.measuring.rows import Row
 from loop.walk import Walk
-from materials.base import Candidate
+from materials.archive import Progress, Record
+from materials.base import Candidate, Measurement
 from materials.evaluation import Failure, FailureKind, Outcome, Status
 
 POLL_SECONDS = 0.5
@@ -54,6 +55,14 @@ class Course:
     def ended(self) -> bool:
         """Whether nothing more is to be asked in this run."""
         return self.ending not in (Ending.NOT_MEASURED, Ending.WAITING)
+
+    @property
+    def best(self) -> list[Measurement]:
+        """Of each property the measurement of the highest fidelity, the latest where several have it."""
+        walk = self.walk
+        record = Record(walk.candidate, walk.material, Progress.EVALUATED, tuple(walk.measurements))
+        names = dict.fromkeys(m.property for m in walk.measurements)
+        return [found for name in names if (found := record.measured(name)) is not None]
 
 
 class Listener:

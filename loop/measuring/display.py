@@ -17,7 +17,7 @@ from rich.text import Text
 
 from loop.executors.base import Dispatcher
 from loop.measuring.course import Course, Ending, Listener
-from loop.measuring.results import ending_of, latest
+from loop.measuring.results import ending_of
 from loop.measuring.rows import Row
 from loop.terminal import duration, measured_text, running_lines, terminal
 from materials.evaluation import Failure
@@ -145,7 +145,7 @@ def _outcome(course: Course) -> Text:
 
 def _values(course: Course) -> str:
     """By oracle, so that no prediction is taken for a measurement; later ones first, as a line has an end."""
-    measured = list(latest(course.walk.measurements))
+    measured = course.best
     stages = list(dict.fromkeys(m.oracle for m in measured))
     return "; ".join(
         f"{stage}: {measured_text(m for m in measured if m.oracle == stage)}" for stage in reversed(stages)

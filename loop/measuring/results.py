@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loop.line import Stage
@@ -29,7 +29,7 @@ def write_results(
     out: Path, rows: Sequence[Row], courses: Mapping[str, Course], line: Sequence[Stage]
 ) -> None:
     """Writes the table whole or not at all. Raises OSError."""
-    columns = _property_columns(line, [])
+    columns = _property_columns(line, None)
     header = [*_cells(Row(0, "", ""), None, line), *columns, "seconds", "evaluation"]
     partial = out.with_name(out.name + ".part")
     with partial.open("w", newline="", encoding="utf-8") as handle:
@@ -39,7 +39,7 @@ def write_results(
             course = None if row.candidate is None else courses[row.candidate.id]
             cells = _cells(row, course, line)
             if course is not None:
-                cells |= _property_columns(line, course.walk.measurements) | _evaluation(course)
+                cells |= _property_columns(line, course) | _evaluation(course)
             writer.writerow(cells)
     partial.replace(out)
 
@@ -72,23 +72,25 @@ def _evaluation(course: Course) -> Cells:
     return {"seconds": f"{course.seconds:.3f}", "evaluation": f"evaluations/{key}" if key else ""}
 
 
-def _property_columns(line: Sequence[Stage], measurements: Sequence[Measurement]) -> Cells:
+def _property_columns(line: Sequence[Stage], course: Course | None) -> Cells:
     """Cells of every property of the line, in the line's order.
 
-    A property that several stages measure has columns for each of them, and the latest in the plain ones.
+    A property that several stages measure has columns for each of them, and the best of them in the plain ones.
     """
+    measurements = [] if course is None else course.walk.measurements
+    best = {} if course is None else {m.property: m for m in course.best}
     makers = Counter(name for stage in line for name in stage.settings.measures)
     cells: Cells = {}
     for name in makers:
-        cells |= _columns(name, "", [m for m in measurements if m.property == name])
+        cells |= _columns(name, "", best.get(name))
         for stage in line if makers[name] > 1 else ():
             if name in stage.settings.measures:
-                mine = [m for m in measurements if (m.property, m.oracle) == (name, stage.name)]
-                cells |= _columns(name, f" by {stage.name}", mine)
+                mine = {m.oracle: m for m in measurements if m.property == name}
+                cells |= _columns(name, f" by {stage.name}", mine.get(stage.name))
     return cells
 
 
-def _columns(name: str, by: str, found: Sequence[Measurement]) -> Cells:
+def _columns(name: str, by: str, found: Measurement | None) -> Cells:
     unit = property_named(name).unit
     headers = (
         f"{name}{by} ({unit})",
@@ -96,18 +98,12 @@ def _columns(name: str, by: str, found: Sequence[Measurement]) -> Cells:
         f"{name}_bound{by}",
         f"{name}_fidelity{by}",
     )
-    if not found:
+    if found is None:
         return dict.fromkeys(headers, "")
-    latest = found[-1]
-    std = "" if latest.std is None else number(latest.std)
-    return dict(zip(headers, (number(latest.value), std, str(latest.bound), latest.fidelity), strict=True))
+    std = "" if found.std is None else number(found.std)
+    return dict(zip(headers, (number(found.value), std, str(found.bound), found.fidelity), strict=True))
 
 
 def number(value: float) -> str:
     """Nine significant digits: more than any oracle knows, and no noise of binary fractions."""
     return f"{value:.9g}"
-
-
-def latest(measurements: Sequence[Measurement]) -> Iterator[Measurement]:
-    """The latest measurement of each property."""
-    yield from {m.property: m for m in measurements}.values()

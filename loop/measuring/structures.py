@@ -9,7 +9,7 @@ from typing import Any
 
 from loop.errors import CampaignError
 from loop.measuring.course import Course
-from loop.measuring.results import latest, number
+from loop.measuring.results import number
 from loop.measuring.rows import Row
 from materials.base import Bound, Crystal, Measurement
 from materials.reading import cif_text
@@ -94,7 +94,7 @@ def _write_folder(path: Path, measured: Sequence[Measured]) -> None:
 def _values(course: Course) -> dict[str, Any]:
     """Columns as materials.columns reads them."""
     values: dict[str, Any] = {}
-    for measurement in latest(course.walk.measurements):
+    for measurement in course.best:
         values |= _columns(measurement)
     return values
 

@@ -131,6 +131,24 @@ def test_each_row_gets_a_row_and_equal_materials_are_measured_once(
     assert len(outcomes(folder / "work")) == 2 * len(known) - ("SrO" in known)
 
 
+def test_the_highest_fidelity_counts_and_each_oracle_has_its_columns(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    first = table(tmp_path, "band_gap", fidelity="HSE")
+    second = table(other, "band_gap", fidelity="PBE", noise=0.1)
+    measuring = measure(write_input(tmp_path, ["MgO"]), [first, second], tmp_path / "work")
+    write_results(tmp_path / "out.csv", measuring.rows, measuring.courses, measuring.line)
+    (cells,) = read_table(tmp_path / "out.csv")
+    assert (cells["band_gap (eV)"], cells["band_gap_fidelity"], cells["band_gap_std (eV)"]) == (
+        "2.5",
+        "HSE",
+        "",
+    )
+    assert (cells["band_gap by table (eV)"], cells["band_gap_fidelity by table_2"]) == ("2.5", "PBE")
+    assert cells["band_gap by table_2 (eV)"] not in ("", "2.5")
+    assert cells["band_gap_std by table_2 (eV)"] == "0.1"
+
+
 def test_what_is_answered_is_not_asked_again(tmp_path: Path) -> None:
     file = write_input(tmp_path, ["Li2O", "KBr"])
     line = [table(tmp_path, "band_gap"), table(tmp_path, "formation_energy")]
