@@ -179,7 +179,12 @@ def imported_calculator(name: str, arguments: Mapping[str, Any]) -> ImportedCalc
 
 def fault_of(name: str, error: Exception) -> Exception:
     """What to raise in place of an exception of a calculator: trouble of the machine stays what it is."""
-    from ase.calculators.calculator import BadConfiguration, CalculatorSetupError, SCFError
+    from ase.calculators.calculator import (
+        BadConfiguration,
+        CalculatorSetupError,
+        PropertyNotImplementedError,
+        SCFError,
+    )
 
     if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)):
         return error
@@ -190,6 +195,10 @@ def fault_of(name: str, error: Exception) -> Exception:
         return CalculatorFaultError(
             FailureKind.MISSING_PROGRAM,
             f"{said}; install the program or file it looks for, or change `arguments`",
+        )
+    if isinstance(error, PropertyNotImplementedError):
+        return CalculatorFaultError(
+            FailureKind.BAD_RESULT, f"{said}; mend the calculator or choose another potential"
         )
     if isinstance(error, SCFError):
         return CalculatorFaultError(FailureKind.NOT_CONVERGED, f"{said}; change `arguments`")

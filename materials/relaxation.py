@@ -237,7 +237,7 @@ class _Run:
             dynamics = optimizer(target, logfile=None)
             for state in dynamics.irun(fmax=fmax, steps=steps):
                 converged, self.steps = bool(state), dynamics.nsteps
-                self._watch()
+                self._watch(ended=converged)
                 if self.steps:
                     self._tell()
         except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
@@ -283,10 +283,11 @@ class _Run:
         work = self.pressure * GIGAPASCAL * volume / len(self.atoms)
         return Glance(self._energy_per_atom() + work, self._max_force(), volume)
 
-    def _watch(self) -> None:
-        """Raises where the present state is unphysical."""
+    def _watch(self, ended: bool = False) -> None:
+        """Raises where the present state is unphysical, or the end and above the start: a saddle, not a minimum."""
+        step = STEPS_TO_DESCEND if ended else self.steps
         where = f"{self.label}, step {self.steps}"
-        self._glance().check(where, self.start, self.steps, len(self.atoms))
+        self._glance().check(where, self.start, step, len(self.atoms))
         check_distance(where, _shortest_distance(self.atoms))
 
 

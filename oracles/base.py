@@ -116,6 +116,11 @@ class OracleSettings(Settings):
         """The version of the model behind its uncorrected `energy_per_atom`; None where it gives none."""
         return None
 
+    @property
+    def why_incomparable(self) -> str | None:
+        """What makes its energies others than those of phases at rest without pressure; None where nothing does."""
+        return None
+
     def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
         """Why this oracle cannot follow `earlier` ones in a line, in words; None where it can."""
         return None

@@ -18,8 +18,8 @@ class PotentialSettings(OracleSettings):
     """An oracle that computes with a potential: a SevenNet model, or any ASE calculator."""
 
     potential: str = "7net-0"
-    """A SevenNet name (7net-0, 7net-l3i5, ...), a checkpoint file with its `sha256`, either with `:modal`, or the import
-    path of an ASE calculator (ase.calculators.emt:EMT)."""
+    """A SevenNet name (7net-0, 7net-l3i5, ...) or a checkpoint file with its `sha256`, either with `:modal`; or the
+    import path of an ASE calculator (ase.calculators.emt:EMT)."""
     sha256: str | None = None
     """The checksum of the checkpoint file; needed, because loading one runs its code."""
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
