@@ -117,6 +117,11 @@ class OracleSettings(Settings):
         return None
 
     @property
+    def why_incomparable(self) -> str | None:
+        """What makes its energies others than those of phases at rest without pressure; None where nothing does."""
+        return None
+
+    @property
     def energy_zero(self) -> str | None:
         """What its total energies are counted from: those of two oracles compare only where it is the same."""
         return self.energy_source

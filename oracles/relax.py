@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pymatgen.core as pmg
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from materials.base import Crystal, Measurement
+from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.evaluation import FailureKind, Request
-from materials.potential import UnsupportedElementError
 from materials.properties import property_named
-from materials.relaxation import Frame, NonFiniteEnergy, Relaxation, RelaxationExploded, relax
+from materials.relaxation import Frame, NonFiniteEnergy, Relaxation, RelaxationError, relax
 from oracles.base import Resources
 from oracles.guards import why_unphysical, why_wrong_volume
-from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from oracles.one_by_one import Answer, FailedError, NoAnswerError, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
 
 # Coarser than a relaxation's noise; the Materials Project labels its structures so.
 SYMMETRY_PRECISION = 0.1  # angstrom
+LARGEST_STRAIN = 0.5
 
 
 class RelaxSettings(PotentialSettings):
-    """Relaxation of atoms and cell with a SevenNet potential."""
+    """Relaxation of atoms and cell with a potential."""
 
     kind: Literal["relax"] = "relax"
     fmax: float = Field(default=0.03, gt=0)
@@ -34,12 +36,46 @@ class RelaxSettings(PotentialSettings):
     """Relax the cell too."""
     keep_symmetry: bool = False
     """Hold the space group of the start."""
+    pressure: float = Field(default=0.0, le=1000)
+    """Hydrostatic pressure, GPa; with one the enthalpy is minimised and measured."""
+    strain: float | tuple[float, float, float, float, float, float] | None = None
+    """Strain of the cell before its atoms are relaxed: one number along all axes, or xx, yy, zz, yz, xz, xy, the last
+    three being twice the strain (Voigt). Needs `cell: false`."""
     resources: ClassVar[Resources] = Resources(memory=1.5)
     typical_seconds: ClassVar[float] = 10.0
 
+    @model_validator(mode="after")
+    def _strain_is_held(self) -> RelaxSettings:
+        if self.strain is None:
+            return self
+        if self.cell:
+            raise ValueError("a strain would be relaxed away with the cell; add  cell: false")
+        largest = float(np.abs(self.strain).max())
+        if largest > LARGEST_STRAIN:
+            raise ValueError(
+                f"a strain of {largest:g} tears any crystal; it is a fraction, so 2 % are 0.02 (limit {LARGEST_STRAIN})"
+            )
+        return self
+
     @property
     def measures(self) -> tuple[str, ...]:
-        return ("energy_per_atom",)
+        return ("energy_per_atom", *(["enthalpy_per_atom"] if self.pressure else []))
+
+    @property
+    def why_incomparable(self) -> str | None:
+        if self.strain is not None:
+            return "holds the cell under a strain"
+        return f"relaxes under a pressure of {self.pressure:g} GPa" if self.pressure else None
+
+    def strained(self, structure: pmg.Structure) -> pmg.Structure:
+        """The structure under `strain`, atoms following the cell; the structure itself where there is none."""
+        if self.strain is None:
+            return structure
+        from ase.stress import voigt_6_to_full_3x3_strain
+
+        voigt = (*[self.strain] * 3, 0, 0, 0) if isinstance(self.strain, float) else self.strain
+        cell = structure.lattice.matrix @ voigt_6_to_full_3x3_strain(voigt)
+        return pmg.Structure(cell, structure.species, structure.frac_coords)
 
     def build(self) -> RelaxOracle:
         return RelaxOracle(self)
@@ -56,21 +92,29 @@ class RelaxOracle(OneByOneOracle):
         if not (isinstance(request.material, Crystal) and request.material.is_ordered):
             message = "only a crystal without partial occupancies can be relaxed; order it first"
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
-        start = request.material.structure
+        start = self._settings.strained(request.material.structure)
         reason = why_wrong_volume(start)
         if reason is not None:
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {reason}")
         relaxation = self._relax(start, request.begun)
         provenance = self._provenance(start, relaxation)
         _check(request.material.formula, relaxation, self._settings, provenance)
-        energy = Measurement(
-            property="energy_per_atom",
-            value=relaxation.energy_per_atom,
-            unit=property_named("energy_per_atom").unit,
-            fidelity=self._settings.fidelity,
-            oracle=request.oracle,
+        values = {
+            "energy_per_atom": relaxation.energy_per_atom,
+            "enthalpy_per_atom": relaxation.enthalpy_per_atom,
+        }
+        measurements = tuple(
+            Measurement(
+                property=name,
+                value=values[name],
+                unit=property_named(name).unit,
+                fidelity=self._settings.fidelity,
+                oracle=request.oracle,
+                conditions={"pressure": self._settings.pressure} if self._settings.pressure else {},
+            )
+            for name in self._settings.measures
         )
-        return Answer((energy,), Crystal(relaxation.structure), provenance)
+        return Answer(measurements, Crystal(relaxation.structure), provenance)
 
     def _relax(self, structure: pmg.Structure, begun: Sequence[Frame]) -> Relaxation:
         settings = self._settings
@@ -82,14 +126,11 @@ class RelaxOracle(OneByOneOracle):
                 steps=settings.steps,
                 cell=settings.cell,
                 keep_symmetry=settings.keep_symmetry,
+                pressure=settings.pressure,
                 begun=begun,
             )
-        except UnsupportedElementError as error:
-            raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
-        except RelaxationExploded as error:
-            raise RejectedError(FailureKind.EXPLODED, str(error)) from error
-        except NonFiniteEnergy as error:
-            raise RejectedError(FailureKind.NOT_FINITE, str(error)) from error
+        except (UnsupportedElementError, CalculatorFaultError, RelaxationError) as error:
+            raise _reason(error) from error
 
     def _provenance(self, start: pmg.Structure, relaxation: Relaxation) -> dict[str, Any]:
         return {
@@ -99,6 +140,8 @@ class RelaxOracle(OneByOneOracle):
             "fmax": self._settings.fmax,
             "cell": self._settings.cell,
             "keep_symmetry": self._settings.keep_symmetry,
+            "pressure": self._settings.pressure,
+            "strain": self._settings.strain,
             "optimizer": relaxation.optimizer,
             "steps": relaxation.steps,
             "converged": relaxation.converged,
@@ -108,6 +151,17 @@ class RelaxOracle(OneByOneOracle):
             "spacegroup_before": _spacegroup(start),
             "spacegroup_after": _spacegroup(relaxation.structure),
         }
+
+
+def _reason(error: Exception) -> NoAnswerError:
+    """Why a relaxation has no end, in the loop's words."""
+    if isinstance(error, CalculatorFaultError):
+        mendable = error.kind is FailureKind.MISSING_PROGRAM
+        return (FailedError if mendable else RejectedError)(error.kind, str(error))
+    if isinstance(error, UnsupportedElementError):
+        return RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error))
+    kind = FailureKind.NOT_FINITE if isinstance(error, NonFiniteEnergy) else FailureKind.EXPLODED
+    return RejectedError(kind, str(error))
 
 
 def _check(formula: str, relaxation: Relaxation, settings: RelaxSettings, provenance: dict[str, Any]) -> None:
