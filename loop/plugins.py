@@ -222,6 +222,7 @@ ORACLES = Kinds(
     {
         "relax": "oracles.relax:RelaxSettings",
         "hull": "oracles.hull:HullSettings",
+        "electrochemistry": "oracles.electrochemistry:ElectrochemistrySettings",
         "bvse": "oracles.bvse:BondValenceSettings",
         "table": "oracles.table:TableSettings",
         "learned": "oracles.learned:LearnedSettings",
