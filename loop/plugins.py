@@ -223,6 +223,7 @@ ORACLES = Kinds(
         "relax": "oracles.relax:RelaxSettings",
         "hull": "oracles.hull:HullSettings",
         "electrochemistry": "oracles.electrochemistry:ElectrochemistrySettings",
+        "insertion": "oracles.insertion:InsertionSettings",
         "bvse": "oracles.bvse:BondValenceSettings",
         "table": "oracles.table:TableSettings",
         "learned": "oracles.learned:LearnedSettings",

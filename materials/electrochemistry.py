@@ -65,8 +65,8 @@ class Window:
 class InterfaceReaction:
     """The reaction of a material with an electrode at the mixing ratio that gives most energy.
 
-    energy and std: eV per atom of the mixture (without atoms of the mobile ion where it comes from a reservoir), at most
-    0. fraction: the material's share of these atoms. products: empty where nothing reacts.
+    energy (at most 0) and std: eV per atom of the mixture, the mobile ion not counted where it comes from a reservoir.
+    fraction: the material's share of these atoms. products: empty where nothing reacts.
     """
 
     electrode: str

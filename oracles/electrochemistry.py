@@ -34,7 +34,7 @@ class ElectrochemistrySettings(ReferenceSettings):
     electrodes: tuple[str, ...] | None = None
     """Formulas of what the material touches; by default the mobile ion's metal, and LiCoO2 for Li."""
     voltage: float | None = Field(default=None, ge=0)
-    """Potential (V against the metal) of electrodes other than the metal; by default they exchange no ions with a circuit."""
+    """V against the metal at which other electrodes exchange the ion with a circuit; by default they do not."""
     typical_seconds: ClassVar[float] = 0.1
 
     @field_validator("mobile_ion")
@@ -96,7 +96,7 @@ class ElectrochemistryOracle(OneByOneOracle):
         energy = judged_energy(request, self._hull)
         composition = energy.structure.composition
         if composition[settings.mobile_ion] == 0:
-            message = f"{request.material.formula}: it holds no {settings.mobile_ion}, so nothing is taken up or given off"
+            message = f"{request.material.formula}: it holds no {settings.mobile_ion} to give off"
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, message)
         material = Electrochemistry(self._hull, composition, energy.corrected, energy.measured.std or 0.0)
         try:

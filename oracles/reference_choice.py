@@ -100,7 +100,7 @@ class JudgedEnergy:
 
 
 def judged_energy(request: Request, hull: ReferenceHull) -> JudgedEnergy:
-    """The energy that an earlier oracle measured. Raises RejectedError where the hull cannot judge it, or it is false."""
+    """The energy an earlier oracle measured. Raises RejectedError where the hull cannot judge it, or it is false."""
     energy = request.measured("energy_per_atom")
     formula = request.material.formula
     if energy is None:
