@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
 import pymatgen.core as pmg
 import pytest
 from hypothesis import assume, given, settings
@@ -26,6 +29,11 @@ def shipped() -> ReferenceHull:
 
 def of_phase(hull: ReferenceHull, formula: str, shift: float = 0.0) -> Electrochemistry:
     return Electrochemistry(hull, formula, hull.energy_of(hull.known_phases(formula)[0]) + shift)
+
+
+@cache
+def lithium_compounds(hull: ReferenceHull) -> list[str]:
+    return sorted(f for f in hull.formulas if re.match(r"Li([A-Z0-9(]|$)", f))
 
 
 def ends(window: Window) -> tuple[float, float]:
@@ -57,13 +65,8 @@ def test_a_window_tells_the_reactions_at_its_ends(shipped: ReferenceHull) -> Non
     for limit, ions in ((window.reduction, -1.0), (window.oxidation, 1.0)):
         assert limit.reaction["Li"] == pytest.approx(ions)
         assert limit.reaction["Li3PO4"] < 0
-        balance = sum(
-            (pmg.Composition(f) * abs(n) * (1 if n > 0 else -1)).as_dict().get("O", 0.0)
-            if n > 0
-            else -(pmg.Composition(f) * abs(n)).as_dict().get("O", 0.0)
-            for f, n in limit.reaction.items()
-        )
-        assert balance == pytest.approx(0, abs=1e-6)
+        oxygen = [n * pmg.Composition(f)["O"] for f, n in limit.reaction.items()]
+        assert sum(oxygen) == pytest.approx(0, abs=1e-6)
     assert of_phase(shipped, "LiF").window("Li").reduction.reaction == {}
 
 
@@ -107,8 +110,7 @@ def test_a_thiophosphate_reacts_with_both_electrodes_and_a_garnet_hardly(shipped
 def test_known_phases_react_with_lithium_where_their_window_does_not_hold_it(
     shipped: ReferenceHull, number: int, shift: float
 ) -> None:
-    formulas = sorted(f for f in shipped.formulas if "Li" in pmg.Composition(f).as_dict() and "He" not in f)
-    formula = formulas[number % len(formulas)]
+    formula = lithium_compounds(shipped)[number % len(lithium_compounds(shipped))]
     material = of_phase(shipped, formula, shift)
     window, reaction = material.window("Li"), material.interface("Li")
     assert window.reduction.potential >= -1e-6
@@ -135,7 +137,7 @@ def hull_of(known: Known, tier: str = "relaxed") -> ReferenceHull:
     entries = tuple(
         ReferenceEntry(f, f, 1, 1, energy, 0.0, "pbe", True, "", "", tier) for f, energy in lowest.items()
     )
-    errors = {"pbe": GeometricError(0.003, 0.012, 100)}
+    errors = {"pbe": GeometricError(0.003, 0.012, 100)} if tier == "single_point" else {}
     return ReferenceHull([ReferenceTable(SOURCE, tier, entries, errors)])
 
 
@@ -161,7 +163,7 @@ def test_windows_agree_with_pymatgens_element_profile(known: Known, formula: str
     taken_up = [metal - step["chempot"] for step in profile if step["evolution"] > 1e-4]
     given_off = [metal - step["chempot"] for step in profile if step["evolution"] < -1e-4]
     window = Electrochemistry(hull, composition, 0.0).window("Li")
-    # A step's evolution holds from its potential to the next one's, so the window opens at the first step that ends taking up.
+    # A step's evolution holds from its potential to the next one's: the window opens where nothing is taken up.
     kept = [metal - step["chempot"] for step in profile if abs(step["evolution"]) <= 1e-4]
     opens = min(kept) if kept else min(given_off)
     assert window.oxidation.potential == pytest.approx(min(given_off), abs=1e-3)
@@ -230,12 +232,12 @@ def test_another_phase_never_raises_the_hull_nor_widens_a_metastable_window(
 def test_single_points_make_potentials_uncertain() -> None:
     known = {"LiAl": -2.0, "LiMg": -1.5, "MgAl": -1.5}
     sure, unsure = (
-        Electrochemistry(hull_of(known, tier), "LiAl", -2.0) for tier in ("relaxed", "single_point")
+        Electrochemistry(hull_of(known, tier), "LiAl", -2.01) for tier in ("relaxed", "single_point")
     )
     assert unsure.window("Li").oxidation.std > 0
     assert unsure.interface("Mg").std >= 0
     assert ends(sure.window("Li")) == pytest.approx(ends(unsure.window("Li")))
-    wrong = Electrochemistry(hull_of(known), "LiAl", -2.0, std=0.1).window("Li")
+    wrong = Electrochemistry(hull_of(known), "LiAl", -2.01, std=0.1).window("Li")
     # Two atoms per ion: an error of the material's own energy counts twice.
     assert wrong.oxidation.std == pytest.approx(sure.window("Li").oxidation.std + 0.2, rel=1e-6)
 
