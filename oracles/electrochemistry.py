@@ -50,9 +50,7 @@ class ElectrochemistrySettings(ReferenceSettings):
     def _are_formulas(cls, formulas: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for formula in formulas or ():
             try:
-                known = all(
-                    isinstance(e, pmg.Element) for e in pmg.Composition(formula, strict=True).elements
-                )
+                known = bool(pmg.Composition(formula, strict=True))
             except ValueError:
                 known = False
             if not known:

@@ -12,13 +12,16 @@ from pydantic import Field, field_validator, model_validator
 from materials.base import Candidate, Crystal, Measurement, Origin
 from materials.corrections import CorrectionScheme, correction_per_atom, require_corrected
 from materials.electrochemistry import ion_charge
-from materials.evaluation import Failure, FailureKind, Outcome, Request
+from materials.evaluation import FailureKind, Outcome, Request
 from materials.hull import ReferenceHull
 from materials.properties import property_named
 from oracles.base import Oracle, OracleSettings, Resources
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
 from oracles.relax import RelaxSettings
+
+RATTLE = 0.02  # angstrom; a start with all its symmetry would hide that the framework collapses
+VOLUME_CHANGE = (-0.4, 0.5)  # beyond it the framework is another one, even if its atoms lie alike
 
 
 class InsertionSettings(PotentialSettings):
@@ -100,7 +103,7 @@ class InsertionOracle(OneByOneOracle):
         outcome = self._relaxed(framework, request)
         assert isinstance(outcome.material, Crystal)
         charged = outcome.material.structure
-        _check_kept(request.material.formula, framework, charged)
+        _check_kept(discharged, framework, charged)
         charged_energy = outcome.measurements[0].value
         electrode = self._electrode(discharged, energy.value, charged, charged_energy)
         ions = discharged.composition[self._settings.mobile_ion] * ion_charge(self._settings.mobile_ion)
@@ -131,6 +134,7 @@ class InsertionOracle(OneByOneOracle):
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{material.formula}: {message}")
         framework = material.structure.copy()
         framework.remove_species([ion])
+        framework.perturb(RATTLE, seed=0)
         if not 0 < len(framework) < len(material.structure):
             message = f"an electrode holds {ion} and other elements"
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{material.formula}: {message}")
@@ -140,10 +144,8 @@ class InsertionOracle(OneByOneOracle):
         asked = replace(request, material=Crystal(framework), begun=())
         (outcome,) = self._relaxation.evaluate([asked])
         if outcome.failure is not None:
-            failure = Failure(
-                outcome.failure.kind, f"{request.material.formula}, charged: {outcome.failure.message}"
-            )
-            raise RejectedError(failure.kind, failure.message, outcome.provenance)
+            message = f"{request.material.formula}, charged: {outcome.failure.message}"
+            raise RejectedError(outcome.failure.kind, message, outcome.provenance)
         return outcome
 
     def _electrode(
@@ -185,13 +187,16 @@ class InsertionOracle(OneByOneOracle):
         }
 
 
-def _check_kept(formula: str, framework: pmg.Structure, charged: pmg.Structure) -> None:
+def _check_kept(discharged: pmg.Structure, framework: pmg.Structure, charged: pmg.Structure) -> None:
     """Raises RejectedError where the framework became another structure, so that no ion could be put back."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    if not StructureMatcher(ltol=0.2, stol=0.3, angle_tol=5, primitive_cell=False).fit(framework, charged):
+    change = charged.volume / discharged.volume - 1
+    low, high = VOLUME_CHANGE
+    matcher = StructureMatcher(ltol=0.2, stol=0.3, angle_tol=5, primitive_cell=False)
+    if not (low <= change <= high and matcher.fit(framework, charged)):
         message = (
-            "without the ion the framework becomes another structure; it is no insertion electrode, and its voltage "
-            "would be that of a conversion"
+            f"{discharged.composition.reduced_formula}: without the ion the framework becomes another structure "
+            f"(volume {change:+.0%}), so it is no insertion electrode"
         )
-        raise RejectedError(FailureKind.BAD_RESULT, f"{formula}: {message}")
+        raise RejectedError(FailureKind.BAD_RESULT, message)

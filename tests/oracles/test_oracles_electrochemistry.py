@@ -92,7 +92,7 @@ def test_reference_energies_at_database_geometry_make_it_uncertain(reference: Re
         ({"mobile_ion": "Xx"}, "not the symbol of an element"),
         ({"mobile_ion": "Ar"}, "forms no cation"),
         ({"electrodes": ["graphite!"]}, "not a formula"),
-        ({"electrodes": ["D2O"]}, "not a formula"),
+        ({"electrodes": ["Li", ""]}, "not a formula"),
         ({"voltage": -1}, "greater than or equal to 0"),
         ({"electrode": ["Li"]}, "Extra inputs"),
     ],
