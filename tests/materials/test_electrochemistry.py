@@ -33,7 +33,7 @@ def of_phase(hull: ReferenceHull, formula: str, shift: float = 0.0) -> Electroch
 
 @cache
 def lithium_compounds(hull: ReferenceHull) -> list[str]:
-    return sorted(f for f in hull.formulas if re.match(r"Li([A-Z0-9(]|$)", f))
+    return sorted(f for f in hull.formulas if re.match(r"Li[A-Z0-9(]", f))
 
 
 def ends(window: Window) -> tuple[float, float]:
