@@ -222,10 +222,10 @@ ORACLES = Kinds(
     {
         "relax": "oracles.relax:RelaxSettings",
         "hull": "oracles.hull:HullSettings",
-        "electrochemistry": "oracles.electrochemistry:ElectrochemistrySettings",
-        "insertion": "oracles.insertion:InsertionSettings",
         "bvse": "oracles.bvse:BondValenceSettings",
         "table": "oracles.table:TableSettings",
+        "electrochemistry": "oracles.electrochemistry:ElectrochemistrySettings",
+        "insertion": "oracles.insertion:InsertionSettings",
         "learned": "oracles.learned:LearnedSettings",
     },
     "matloop.oracles",
