@@ -12,12 +12,13 @@ from pydantic import Field, field_validator, model_validator
 from materials.base import Candidate, Crystal, Measurement, Origin
 from materials.corrections import CorrectionScheme, correction_per_atom, require_corrected
 from materials.electrochemistry import ion_charge
-from materials.evaluation import FailureKind, Outcome, Request
+from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
 from materials.properties import property_named
 from oracles.base import Oracle, OracleSettings, Resources
-from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from oracles.one_by_one import Answer, FailedError, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
+from oracles.reference_choice import latest_energy
 from oracles.relax import RelaxSettings
 
 RATTLE = 0.02  # angstrom; a start with all its symmetry would hide that the framework collapses
@@ -96,9 +97,7 @@ class InsertionOracle(OneByOneOracle):
         self._metal = self._energy_of_metal()
 
     def measure(self, request: Request) -> Answer:
-        energy = request.measured("energy_per_atom")
-        if energy is None:
-            raise ValueError(f"{request.oracle}: an earlier oracle must measure energy_per_atom")
+        energy = latest_energy(request)
         discharged, framework = self._framework(request)
         outcome = self._relaxed(framework, request)
         assert isinstance(outcome.material, Crystal)
@@ -145,7 +144,8 @@ class InsertionOracle(OneByOneOracle):
         (outcome,) = self._relaxation.evaluate([asked])
         if outcome.failure is not None:
             message = f"{request.material.formula}, charged: {outcome.failure.message}"
-            raise RejectedError(outcome.failure.kind, message, outcome.provenance)
+            ended = FailedError if outcome.status is Status.FAILED else RejectedError
+            raise ended(outcome.failure.kind, message, outcome.provenance)
         return outcome
 
     def _electrode(

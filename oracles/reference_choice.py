@@ -99,12 +99,17 @@ class JudgedEnergy:
         return {"correction_per_atom": self.correction, "corrected_energy_per_atom": self.corrected}
 
 
+def latest_energy(request: Request) -> Measurement:
+    """The latest energy of a potential: DFT that confirmed a doubted material measured another one."""
+    for measured in reversed(request.measurements):
+        if measured.property == "energy_per_atom" and measured.fidelity == "potential":
+            return measured
+    raise ValueError(f"{request.oracle}: an earlier oracle must measure energy_per_atom with a potential")
+
+
 def judged_energy(request: Request, hull: ReferenceHull) -> JudgedEnergy:
     """The energy an earlier oracle measured. Raises RejectedError where the hull cannot judge it, or it is false."""
-    energy = request.measured("energy_per_atom")
-    formula = request.material.formula
-    if energy is None:
-        raise ValueError(f"{request.oracle}: an earlier oracle must measure energy_per_atom")
+    energy, formula = latest_energy(request), request.material.formula
     if not (isinstance(request.material, Crystal) and request.material.is_ordered):
         message = "only a crystal without partial occupancies has an energy on the hull"
         raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{formula}: {message}")
