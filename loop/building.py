@@ -15,7 +15,7 @@ from loop.gap_level import gap_priors
 from loop.looks import CampaignLooks
 from loop.relaxed_line import hull_limit, relaxed_hull
 from loop.starting_energies import starting_energy_priors
-from oracles.hull import SHIPPED_POTENTIAL
+from oracles.reference_choice import SHIPPED_POTENTIAL
 from surrogates.base import Surrogate
 
 

@@ -224,6 +224,8 @@ ORACLES = Kinds(
         "hull": "oracles.hull:HullSettings",
         "bvse": "oracles.bvse:BondValenceSettings",
         "table": "oracles.table:TableSettings",
+        "electrochemistry": "oracles.electrochemistry:ElectrochemistrySettings",
+        "insertion": "oracles.insertion:InsertionSettings",
         "learned": "oracles.learned:LearnedSettings",
     },
     "matloop.oracles",

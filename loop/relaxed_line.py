@@ -18,7 +18,8 @@ LOOSEST = 0.1
 def relaxed_hull(oracles: Sequence[OracleSettings]) -> HullSettings | None:
     """The first hull of a line, where the energy it judges is that of a free relaxation with the shipped potential."""
     from materials.checkpoints import potential_version
-    from oracles.hull import SHIPPED_POTENTIAL, HullSettings
+    from oracles.hull import HullSettings
+    from oracles.reference_choice import SHIPPED_POTENTIAL
     from oracles.relax import RelaxSettings
 
     number = next((i for i, oracle in enumerate(oracles) if isinstance(oracle, HullSettings)), None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+import pymatgen.core as pmg
 from numpy.typing import NDArray
 
 from materials.chemistry import electronegativity
@@ -21,13 +22,30 @@ ADD_HINT = "add it with `python -m loop.hull add` and name the file under `refer
 class Subsystem:
     """The known phases of a set of elements, the lowest of each formula.
 
-    fractions: [elements, phases], atomic fractions. energies: [phases], eV/atom, corrected.
+    fractions: [elements, phases], atomic fractions. energies: [phases], eV/atom, corrected. stds: [phases], what a
+    single-point geometry adds to an energy's error, eV/atom.
     """
 
     elements: tuple[str, ...]
     entries: tuple[ReferenceEntry, ...]
     fractions: NDArray[np.float64]
     energies: NDArray[np.float64]
+    stds: NDArray[np.float64]
+
+    def target(self, composition: pmg.Composition) -> NDArray[np.float64]:
+        """A composition's atomic fractions, [elements]."""
+        return np.array([composition.get_atomic_fraction(symbol) for symbol in self.elements])
+
+    def with_phase(self, entry: ReferenceEntry, energy: float, std: float) -> Subsystem:
+        """The same with one more phase, last; energy and std in eV/atom."""
+        fractions = self.target(pmg.Composition(entry.formula))
+        return replace(
+            self,
+            entries=(*self.entries, entry),
+            fractions=np.column_stack([self.fractions, fractions]),
+            energies=np.append(self.energies, energy),
+            stds=np.append(self.stds, std),
+        )
 
 
 def why_sparse(subsystem: Subsystem) -> str:

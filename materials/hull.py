@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pymatgen.core as pmg
+from numpy.typing import NDArray
 
 from materials.corrections import CorrectionScheme, correction_per_atom, require_corrected
 from materials.decomposition import ADD_HINT, Subsystem, decompose, why_sparse
@@ -47,6 +48,15 @@ class DecompositionPhase:
     formula: str
     fraction: float
     tier: str
+
+
+def phases_of(subsystem: Subsystem, amounts: NDArray[np.float64]) -> tuple[DecompositionPhase, ...]:
+    """The phases of a mixture; amounts: [phases], atomic fractions, zero for those that are not in it."""
+    return tuple(
+        DecompositionPhase(entry.id, entry.formula, float(amount), entry.tier)
+        for entry, amount in zip(subsystem.entries, amounts, strict=True)
+        if amount > 0
+    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,11 @@ class ReferenceHull:
 
     def entries(self, elements: Iterable[str]) -> tuple[ReferenceEntry, ...]:
         """The lowest phase of every formula that consists of these elements alone."""
-        return self._subsystem(tuple(sorted(set(elements)))).entries
+        return self.subsystem(elements).entries
+
+    def subsystem(self, elements: Iterable[str]) -> Subsystem:
+        """The lowest phase of every formula that consists of these elements alone, as arrays."""
+        return self._subsystem(tuple(sorted(set(elements))))
 
     def energy_above_hull(
         self, composition: pmg.Composition | str, energy_per_atom: float, source: EnergySource | None = None
@@ -155,21 +169,13 @@ class ReferenceHull:
             raise ValueError(
                 f"{composition.reduced_formula}: the energy {energy_per_atom} eV/atom is not a finite number"
             )
-        elements = tuple(sorted(element.symbol for element in composition.elements))
-        subsystem = self._subsystem(elements)
+        subsystem = self.subsystem(element.symbol for element in composition.elements)
         if reason := why_sparse(subsystem):
             return HullDistance(math.nan, math.nan, (), False, f"{composition.reduced_formula}: {reason}")
-        target = np.array([composition.get_atomic_fraction(element) for element in elements])
-        amounts = decompose(subsystem, target)
-        phases = tuple(
-            DecompositionPhase(entry.id, entry.formula, float(amount), entry.tier)
-            for entry, amount in zip(subsystem.entries, amounts, strict=True)
-            if amount > 0
-        )
+        amounts = decompose(subsystem, subsystem.target(composition))
+        phases = phases_of(subsystem, amounts)
         # Single points all lie too high, so their errors add up rather than cancel.
-        std = float(
-            amounts @ [self._stds.get((entry.tier, entry.geometry), 0.0) for entry in subsystem.entries]
-        )
+        std = float(amounts @ subsystem.stds)
         return HullDistance(energy_per_atom - float(amounts @ subsystem.energies), std, phases, True)
 
     def formation_energy(self, composition: pmg.Composition | str, energy_per_atom: float) -> float:
@@ -208,7 +214,9 @@ class ReferenceHull:
         entries = tuple(sorted(lowest.values(), key=lambda entry: entry.formula))
         compositions = [pmg.Composition(entry.formula) for entry in entries]
         fractions = np.array([[c.get_atomic_fraction(symbol) for c in compositions] for symbol in elements])
-        return Subsystem(elements, entries, fractions, np.array([self.energy_of(entry) for entry in entries]))
+        energies = np.array([self.energy_of(entry) for entry in entries])
+        stds = np.array([self._stds.get((entry.tier, entry.geometry), 0.0) for entry in entries])
+        return Subsystem(elements, entries, fractions, energies, stds)
 
     def _element_sets(self, elements: tuple[str, ...]) -> Iterator[frozenset[str]]:
         """The reference's element sets within the given ones, by whichever way visits fewer sets."""
