@@ -105,6 +105,16 @@ class Potential:
             )
         return calculator
 
+    def batched(self) -> Any:
+        """A torch-sim model (energy, forces, stress of many cells at once) on a copy of these weights.
+
+        It computes in single precision, as the ASE calculator does, and is told places in double. Raises ImportError
+        where torch-sim is not installed.
+        """
+        from sevenn.torchsim import Float64Wrapper, SevenNetModel
+
+        return Float64Wrapper(SevenNetModel(deepcopy(self._model), modal=self.modal, device=self.device))
+
     def check_elements(self, structure: Structure) -> None:
         """Raises UnsupportedElementError where the structure holds an element outside the training set."""
         unknown = sorted({element.symbol for element in structure.composition.elements} - self.elements)

@@ -96,6 +96,44 @@ class Relaxation:
     volume_change: float
 
 
+@dataclass(frozen=True)
+class Glance:
+    """What tells whether a relaxation goes astray: eV/atom, eV/angstrom on an atom, angstrom^3 of the cell."""
+
+    energy_per_atom: float
+    max_force: float
+    volume: float
+
+    def check(self, where: str, start: Glance, step: int, atoms: int) -> None:
+        """Raises RelaxationError where the state is unphysical; `start` is the glance before the first step."""
+        energy, force, volume = self.energy_per_atom, self.max_force, self.volume
+        if not (np.isfinite(energy) and np.isfinite(force)):
+            raise NonFiniteEnergy(f"{where}: energy {energy} eV/atom, largest force {force} eV/angstrom")
+        if force > LARGEST_FORCE:
+            raise RelaxationExploded(f"{where}: a force of {force:.3g} eV/angstrom (limit {LARGEST_FORCE:g})")
+        # Where the curvature is negative, LBFGS can jump to and fro for ever, over the start's energy.
+        rise = LARGEST_ENERGY_RISE if step < STEPS_TO_DESCEND else LARGEST_LATE_RISE
+        if energy > start.energy_per_atom + rise:
+            raise RelaxationExploded(
+                f"{where}: energy {energy - start.energy_per_atom:.2f} eV/atom above the start"
+            )
+        if (
+            not VOLUME_PER_ATOM[0] <= volume / atoms <= VOLUME_PER_ATOM[1]
+            or volume > LARGEST_EXPANSION * start.volume
+        ):
+            raise RelaxationExploded(
+                f"{where}: {volume / atoms:.3g} angstrom^3 per atom, {volume / start.volume:.2f} times the start"
+            )
+
+
+def check_distance(where: str, shortest: float) -> None:
+    """Raises RelaxationExploded where two atoms are nearer than any bond."""
+    if shortest < SHORTEST_DISTANCE:
+        raise RelaxationExploded(
+            f"{where}: two atoms {shortest:.2f} angstrom apart (limit {SHORTEST_DISTANCE})"
+        )
+
+
 def relax(
     structure: Structure,
     potential: CalculatorSource,
@@ -228,31 +266,10 @@ class _Run:
     def _watch(self) -> None:
         """Raises where the present state is unphysical."""
         where = f"{self.label}, step {self.steps}"
-        energy, force = self._energy_per_atom(), self._max_force()
-        if not (np.isfinite(energy) and np.isfinite(force)):
-            raise NonFiniteEnergy(f"{where}: energy {energy} eV/atom, largest force {force} eV/angstrom")
-        if force > LARGEST_FORCE:
-            raise RelaxationExploded(f"{where}: a force of {force:.3g} eV/angstrom (limit {LARGEST_FORCE:g})")
-        # Where the curvature is negative, LBFGS can jump to and fro for ever, over the start's energy.
-        rise = LARGEST_ENERGY_RISE if self.steps < STEPS_TO_DESCEND else LARGEST_LATE_RISE
-        if energy > self.start_energy + rise:
-            raise RelaxationExploded(
-                f"{where}: energy {energy - self.start_energy:.2f} eV/atom above the start"
-            )
-        volume = float(self.atoms.get_volume())
-        per_atom = volume / len(self.atoms)
-        if (
-            not VOLUME_PER_ATOM[0] <= per_atom <= VOLUME_PER_ATOM[1]
-            or volume > LARGEST_EXPANSION * self.start_volume
-        ):
-            raise RelaxationExploded(
-                f"{where}: {per_atom:.3g} angstrom^3 per atom, {volume / self.start_volume:.2f} times the start"
-            )
-        distance = _shortest_distance(self.atoms)
-        if distance < SHORTEST_DISTANCE:
-            raise RelaxationExploded(
-                f"{where}: two atoms {distance:.2f} angstrom apart (limit {SHORTEST_DISTANCE})"
-            )
+        now = Glance(self._energy_per_atom(), self._max_force(), float(self.atoms.get_volume()))
+        start = Glance(self.start_energy, now.max_force, self.start_volume)
+        now.check(where, start, self.steps, len(self.atoms))
+        check_distance(where, _shortest_distance(self.atoms))
 
 
 def _shortest_distance(atoms: Atoms) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 from loop.executors.records import attempt_folder, file_artifacts, find_outcome, write_outcome
 from materials.base import BadMeasurementError, Measurement, canonical_json
 from materials.evaluation import Failure, FailureKind, Outcome, Request, Status
+from materials.memory import is_out_of_memory
 from materials.properties import PROPERTIES
 from oracles.base import Oracle, OracleSettings
 
@@ -131,15 +132,9 @@ def failed_by(error: BaseException, request: Request, seconds: float = 0.0) -> O
 def _kind_of(error: BaseException) -> FailureKind:
     if isinstance(error, BadMeasurementError):
         return FailureKind.BAD_RESULT
-    number = getattr(error, "errno", None) if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FailureKind.DISK_FULL
-    text = str(error).lower()
-    # torch says so with a RuntimeError, on CPU as on GPU.
-    torch_says_so = isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )
-    if isinstance(error, MemoryError) or number == errno.ENOMEM or torch_says_so:
+    if is_out_of_memory(error):
         return FailureKind.OUT_OF_MEMORY
     return FailureKind.ERROR
 
