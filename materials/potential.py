@@ -161,7 +161,6 @@ class Potential:
         return 2 * sum(scalar_channels(gate) for gate in gates)
 
 
-@lru_cache(maxsize=4)
 def load_potential(name: str = "7net-0", sha256: str | None = None, device: str = "auto") -> Potential:
     """The potential of that name, loaded once per process.
 
@@ -170,15 +169,21 @@ def load_potential(name: str = "7net-0", sha256: str | None = None, device: str 
     sha256 (hexadecimal). device: auto, cpu or cuda. Raises UntrustedPotentialError for a file whose sha256 is
     missing or different, FileNotFoundError and ValueError for an unknown name or modal.
     """
-    import torch
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return _load(name, sha256, device)
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, sha256: str | None, device: str) -> Potential:
     from sevenn.util import load_checkpoint
 
     from materials.sevennet import energy_model, rearrange
 
     base, modal = _split(name)
     path, digest = _locate(base, sha256)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checkpoint = load_checkpoint(str(path))

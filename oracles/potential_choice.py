@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
@@ -18,6 +18,8 @@ class PotentialSettings(OracleSettings):
     """A shipped name (7net-0, 7net-l3i5, 7net-mf-0), or a checkpoint file with its `sha256`."""
     sha256: str | None = None
     """The checksum of the checkpoint file; needed, because loading one runs its code."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the potential runs; auto takes a GPU where there is one."""
 
     @field_validator("potential")
     @classmethod
@@ -36,10 +38,9 @@ class PotentialSettings(OracleSettings):
         return self
 
     def meaning(self) -> dict[str, Any]:
-        """The checkpoint counts by its content, which `model_version` holds, and not by its place."""
-        return {
-            name: value for name, value in super().meaning().items() if name not in ("potential", "sha256")
-        }
+        """The checkpoint counts by its content, which `model_version` holds; where it lies and runs does not."""
+        without = ("potential", "sha256", "device")
+        return {name: value for name, value in super().meaning().items() if name not in without}
 
     @property
     def fidelity(self) -> str:
@@ -54,4 +55,4 @@ class PotentialSettings(OracleSettings):
 
     def load(self) -> Potential:
         """The potential, loaded once per process."""
-        return load_potential(self.potential, self.sha256)
+        return load_potential(self.potential, self.sha256, self.device)
