@@ -98,7 +98,7 @@ class BatchedRelaxation:
         fitting = []
         for index, structure in enumerate(structures):
             if self._fits(structure):
-                fitting.append(_Task(index, structure, self._pairs_of(structure)))
+                fitting.append(_Task(index, structure, self.pairs_of(structure)))
             else:
                 yield index, self._alone(structure)
         fitting.sort(key=lambda task: -task.pairs)  # the long ones first, so that none is left for the end
@@ -118,7 +118,8 @@ class BatchedRelaxation:
         low, high = VOLUME_PER_ATOM
         return structure.is_ordered and known and low <= structure.volume / len(structure) <= high
 
-    def _pairs_of(self, structure: Structure) -> float:
+    def pairs_of(self, structure: Structure) -> float:
+        """About how many pairs of neighbours a structure has, which decides what it takes of the memory."""
         return float(len(structure) ** 2 / structure.volume * self._sphere())
 
     def _sphere(self) -> float:
