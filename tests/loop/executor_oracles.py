@@ -18,6 +18,7 @@ from pymatgen.core import Lattice, Structure
 from materials.base import Candidate, Composition, Crystal, Measurement, Origin
 from materials.evaluation import Outcome, Request, Status, Ticket, request_key
 from oracles.base import Oracle, OracleSettings, Resources, TicketOracle, TicketOracleSettings
+from oracles.relax import RelaxSettings
 
 
 class TrialSettings(OracleSettings):
@@ -207,6 +208,18 @@ class TrialOracle(Oracle):
         file = self.mark / "trajectory.txt"
         file.write_text("steps")
         yield dataclasses.replace(self.answer(request), artifacts={"trajectory": {"path": str(file)}})
+
+
+class BatchesOnProcessor(RelaxSettings):
+    """What `device: cuda` does, without a GPU."""
+
+    @property
+    def batched(self) -> bool:
+        return True
+
+    @property
+    def preferred_batch(self) -> int:
+        return 3
 
 
 def request_for(settings: OracleSettings, number: int = 0, atoms: int = 0) -> Request:

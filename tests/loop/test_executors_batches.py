@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from executor_oracles import TrialSettings, request_for
+from executor_oracles import BatchesOnProcessor, TrialSettings, request_for
+from pymatgen.core import Lattice, Structure
 
 from loop.executors.base import Dispatcher, ExecutorSettings
 from loop.executors.local import LocalExecutorSettings
 from loop.executors.serial import SerialExecutorSettings
-from materials.evaluation import FailureKind, Outcome, Status, Ticket
+from materials.base import Candidate, Crystal, Origin
+from materials.evaluation import FailureKind, Outcome, Request, Status, Ticket, request_key
+from oracles.relax import RelaxSettings
 
 EXECUTORS = {"serial": SerialExecutorSettings(), "local": LocalExecutorSettings(workers=2)}
 PATIENCE = 60.0
@@ -143,3 +146,32 @@ def test_one_worker_alone_has_the_gpu(local: Dispatcher, tmp_path: Path) -> None
     outcomes = all_outcomes(local)
     assert len({outcomes[t.key].provenance["pid"] for t in on_gpu}) == 1
     assert len({outcomes[t.key].provenance["pid"] for t in others}) == 2
+
+
+def test_relaxations_in_batches_come_back_as_single_ones_do(tmp_path: Path) -> None:
+    pytest.importorskip("torch_sim", reason="torch-sim is not installed (it needs Python 3.12)")
+    kinds: list[list[tuple[Status, FailureKind | None, float | None]]] = []
+    lengths = (4.0, 3.9, 30.0, 4.2)  # the third is no crystal
+    for settings in (BatchesOnProcessor(device="cpu", fmax=0.05), RelaxSettings(device="cpu", fmax=0.05)):
+        requests = [crystal_request(settings, length) for length in lengths]
+        with LocalExecutorSettings(workers=1).build(tmp_path / type(settings).__name__, 600) as dispatcher:
+            for request in requests:
+                dispatcher.submit(settings, request, attempt=1)
+            outcomes = all_outcomes(dispatcher)
+        kinds.append([summary(outcomes[request.key]) for request in requests])
+    together, alone = kinds
+    assert together == alone
+    assert [status for status, _, _ in alone] == [Status.DONE, Status.DONE, Status.REJECTED, Status.DONE]
+
+
+def crystal_request(settings: RelaxSettings, length: float) -> Request:
+    """A question about caesium chloride with a cell of that length, angstrom."""
+    crystal = Crystal(Structure(Lattice.cubic(length), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.52]]))
+    candidate = Candidate(crystal, Origin("test"))
+    return Request(request_key(candidate.id, "relax", settings.fingerprint()), candidate, crystal, "relax")
+
+
+def summary(outcome: Outcome) -> tuple[Status, FailureKind | None, float | None]:
+    kind = outcome.failure.kind if outcome.failure else None
+    energy = round(outcome.measurements[0].value, 3) if outcome.measurements else None
+    return outcome.status, kind, energy
