@@ -256,7 +256,7 @@ def forward_speed(potential: Potential, structures: Sequence[Structure]) -> floa
     began = time.perf_counter()
     for _ in range(FORWARD_REPEATS):
         float(model(state)["energy"].sum())  # asks for the value, or a GPU would still be at work
-    return FORWARD_REPEATS * state.n_atoms / (time.perf_counter() - began)
+    return FORWARD_REPEATS * int(state.n_atoms) / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

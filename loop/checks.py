@@ -9,7 +9,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pymatgen.core import Composition
 
 from loop.relaxed_line import hull_limit, why_not_screened
-from materials.potential import SHIPPED, untrained_elements
+from materials.checkpoints import SHIPPED, split_modal, untrained_elements
 from materials.properties import property_named
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _elements(config: CampaignConfig) -> Iterator[Misfit]:
     if descriptor.kind != "composition":
         named.add(descriptor.potential)
     for potential in sorted(named):
-        if potential.partition(":")[0].lower() in SHIPPED:
+        if split_modal(potential)[0].lower() in SHIPPED:
             unknown = untrained_elements(potential, config.space.elements)
             if unknown:
                 yield ("space", "elements"), f"the potential {potential} does not know {', '.join(unknown)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from materials.base import Candidate, Material, Measurement, content_hash
@@ -46,6 +46,15 @@ class Stage:
             if not limit.kept_by(measurement):
                 return f"{self.name}: {limit} not kept ({measurement.value:.3g})"
         return None
+
+
+def following(line: Sequence[Stage], answered: Collection[int], doubt: str) -> Stage | None:
+    """The stage to ask next: the first without an answer, but in a doubt the first of those that judges doubts.
+
+    What a doubt is about must not reach the stages that build on it, so there is none where nothing judges it.
+    """
+    left = [stage for stage in line if stage.number not in answered]
+    return next((stage for stage in left if stage.settings.judges_doubt or not doubt), None)
 
 
 def build_line(oracles: Sequence[OracleSettings]) -> tuple[Stage, ...]:

@@ -17,7 +17,7 @@ LOOSEST = 0.1
 
 def relaxed_hull(oracles: Sequence[OracleSettings]) -> HullSettings | None:
     """The first hull of a line, where the energy it judges is that of a free relaxation with the shipped potential."""
-    from materials.potential import potential_version
+    from materials.checkpoints import potential_version
     from oracles.hull import SHIPPED_POTENTIAL, HullSettings
     from oracles.relax import RelaxSettings
 
@@ -29,7 +29,7 @@ def relaxed_hull(oracles: Sequence[OracleSettings]) -> HullSettings | None:
     assert isinstance(hull, HullSettings)
     if len(makers) != 1 or not isinstance(relax := makers[0], RelaxSettings):
         return None
-    free = relax.cell and not relax.keep_symmetry and relax.fmax <= LOOSEST
+    free = relax.cell and not relax.keep_symmetry and not relax.pressure and relax.fmax <= LOOSEST
     return hull if free and relax.model_version() == potential_version(SHIPPED_POTENTIAL, None) else None
 
 
@@ -41,7 +41,7 @@ def why_not_screened(oracles: Sequence[OracleSettings]) -> str | None:
     if relaxed_hull(oracles) is None:
         return (
             "the energy model has learned from free relaxations with 7net-0, but relax has another potential, holds "
-            f"the cell or the symmetry, or ends above fmax {LOOSEST:g}"
+            f"the cell or the symmetry, presses, or ends above fmax {LOOSEST:g}"
         )
     return None
 

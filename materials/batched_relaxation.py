@@ -17,10 +17,13 @@ from typing import Any
 
 from pymatgen.core import Lattice, Structure
 
+from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.memory import is_out_of_memory
-from materials.potential import Potential, UnsupportedElementError, to_atoms
+from materials.potential import Potential, to_atoms
 from materials.relaxation import (
+    GIGAPASCAL,
     SHORTEST_DISTANCE,
+    STEPS_TO_DESCEND,
     VOLUME_PER_ATOM,
     Glance,
     Relaxation,
@@ -35,12 +38,6 @@ log = logging.getLogger(__name__)
 # per atom of an oxide: six thousand atoms keep a large GPU busy, and a small one halves them a few times.
 PAIRS_PER_BATCH = {"cuda": 400_000.0, "cpu": 8_000.0}
 ROUNDING = 1e-6
-
-# What ASE's LBFGS and FIRE do by default.
-LBFGS_INIT = {"alpha": 70.0, "step_size": 1.0}
-LBFGS_STEP = {"max_history": 100, "max_step": 0.2}
-FIRE_INIT = {"dt_start": 0.1, "fire_flavor": "ase_fire"}
-FIRE_STEP = {"max_step": 0.2, "fire_flavor": "ase_fire"}
 
 End = Relaxation | Exception
 
@@ -81,11 +78,13 @@ class BatchedRelaxation:
         fmax: float = 0.03,
         steps: int = 200,
         cell: bool = True,
+        pressure: float = 0.0,
         pairs: float | None = None,
     ) -> None:
         self._potential = potential
         self._model = potential.batched()
-        self._fmax, self._steps, self._cell = fmax, steps, cell
+        self._fmax, self._steps, self._cell, self._pressure = fmax, steps, cell, pressure
+        self._sphere = 4 / 3 * pi * float(self._model.cutoff) ** 3  # angstrom^3
         self._flying: list[_Task] = []
         self.pairs = PAIRS_PER_BATCH[self._model.device.type] if pairs is None else pairs
 
@@ -120,20 +119,25 @@ class BatchedRelaxation:
 
     def pairs_of(self, structure: Structure) -> float:
         """About how many pairs of neighbours a structure has, which decides what it takes of the memory."""
-        return float(len(structure) ** 2 / structure.volume * self._sphere())
-
-    def _sphere(self) -> float:
-        """What the cutoff encloses, angstrom^3."""
-        return 4 / 3 * pi * float(self._model.cutoff) ** 3
+        return float(len(structure) ** 2 / structure.volume * self._sphere)
 
     def _alone(self, structure: Structure) -> End:
         try:
-            return relax(structure, self._potential, fmax=self._fmax, steps=self._steps, cell=self._cell)
-        except (RelaxationError, UnsupportedElementError) as error:
+            return relax(
+                structure,
+                self._potential,
+                fmax=self._fmax,
+                steps=self._steps,
+                cell=self._cell,
+                pressure=self._pressure,
+            )
+        except (RelaxationError, UnsupportedElementError, CalculatorFaultError) as error:
             return error
 
     def _within_memory(self, tasks: Sequence[_Task], optimizer: str) -> Iterator[tuple[_Task, End]]:
         """Each task and its end; what was under way when memory ran out begins again in smaller batches."""
+        import torch
+
         left = {task.index: task for task in tasks}
         while left:
             small = [task for task in left.values() if task.pairs <= self.pairs]
@@ -151,7 +155,7 @@ class BatchedRelaxation:
                 for task in left.values():
                     yield task, self._alone(task.structure)
                 return
-            self._free()
+            torch.cuda.empty_cache()
             if len(self._flying) == 1:
                 [task] = self._flying
                 del left[task.index]
@@ -160,12 +164,6 @@ class BatchedRelaxation:
                 self.pairs = min(self.pairs, sum(task.pairs for task in self._flying)) / 2
                 log.warning("memory ran out with %d structures in a batch; halved", len(self._flying))
 
-    def _free(self) -> None:
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
     def _in_flight(
         self, tasks: Sequence[_Task], optimizer: str
     ) -> Iterator[tuple[_Task, Relaxation | RelaxationError]]:
@@ -173,9 +171,9 @@ class BatchedRelaxation:
         import torch
         from torch_sim import InFlightAutoBatcher
 
-        init, step = _functions(optimizer, self._cell)
+        init, step = _functions(optimizer, self._cell, self._pressure)
         # torch-sim counts atoms^2 / nm^3
-        room = self.pairs / self._sphere() * 1000 * (1 + ROUNDING)
+        room = self.pairs / self._sphere * 1000 * (1 + ROUNDING)
         batcher = InFlightAutoBatcher(
             self._model, memory_scales_with="n_atoms_x_density", max_memory_scaler=room
         )
@@ -219,17 +217,21 @@ class BatchedRelaxation:
         """For each structure under way: how it ended, None where it goes on."""
         ends: list[Relaxation | RelaxationError | None] = []
         places = state.positions.split(state.n_atoms_per_system.tolist())
-        for number, (task, sight) in enumerate(zip(self._flying, _sights(state, self._cell), strict=True)):
+        for number, (task, sight) in enumerate(
+            zip(self._flying, _sights(state, self._cell, self._pressure), strict=True)
+        ):
             glance, gradient, shortest = sight
             task.start = task.start or glance
             where = f"{task.structure.composition.reduced_formula}, step {task.steps}"
+            converged = gradient < self._fmax
             try:
-                glance.check(where, task.start, task.steps, len(task.structure))
+                # An end above the start is a saddle, not a minimum.
+                step = STEPS_TO_DESCEND if converged else task.steps
+                glance.check(where, task.start, step, len(task.structure))
                 check_distance(where, shortest)
             except RelaxationError as error:
                 ends.append(error)
                 continue
-            converged = gradient < self._fmax
             if not converged and task.steps < self._steps:
                 ends.append(None)
                 continue
@@ -239,38 +241,38 @@ class BatchedRelaxation:
                 places[number].cpu().numpy(),
                 coords_are_cartesian=True,
             )
-            ends.append(_relaxation(structure, task, glance, converged, optimizer))
+            work = self._pressure * GIGAPASCAL / len(structure)  # of the pressure, by volume
+            end = Relaxation(
+                structure=structure,
+                energy_per_atom=glance.energy_per_atom - work * glance.volume,
+                start_energy_per_atom=task.start.energy_per_atom - work * task.start.volume,
+                steps=task.spent + task.steps,
+                converged=converged,
+                max_force=glance.max_force,
+                optimizer=optimizer,
+                volume_change=glance.volume / task.start.volume - 1.0,
+                pressure=self._pressure,
+            )
+            ends.append(end)
         return ends
 
 
-def _relaxation(
-    structure: Structure, task: _Task, glance: Glance, converged: bool, optimizer: str
-) -> Relaxation:
-    assert task.start is not None
-    return Relaxation(
-        structure=structure,
-        energy_per_atom=glance.energy_per_atom,
-        start_energy_per_atom=task.start.energy_per_atom,
-        steps=task.spent + task.steps,
-        converged=converged,
-        max_force=glance.max_force,
-        optimizer=optimizer,
-        volume_change=glance.volume / task.start.volume - 1.0,
-    )
-
-
-def _functions(optimizer: str, cell: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """How a batch of states begins, and how it makes a step."""
+def _functions(optimizer: str, cell: bool, pressure: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """How a batch of states begins, and how it makes a step, as ASE's optimisers do by default."""
     from torch_sim import CellFilter
     from torch_sim.optimizers import fire_init, fire_step, lbfgs_init, lbfgs_step
 
-    cell_filter = CellFilter.frechet if cell else None
+    on_cell: dict[str, Any] = {}
+    if cell:
+        on_cell = {"cell_filter": CellFilter.frechet, "scalar_pressure": pressure * GIGAPASCAL}
     if optimizer == "LBFGS":
-        return partial(lbfgs_init, cell_filter=cell_filter, **LBFGS_INIT), partial(lbfgs_step, **LBFGS_STEP)
-    return partial(fire_init, cell_filter=cell_filter, **FIRE_INIT), partial(fire_step, **FIRE_STEP)
+        start = partial(lbfgs_init, alpha=70.0, step_size=1.0, **on_cell)
+        return start, partial(lbfgs_step, max_history=100, max_step=0.2)
+    flavor: Any = {"fire_flavor": "ase_fire"}
+    return partial(fire_init, dt_start=0.1, **flavor, **on_cell), partial(fire_step, max_step=0.2, **flavor)
 
 
-def _sights(state: Any, cell: bool) -> Iterator[tuple[Glance, float, float]]:
+def _sights(state: Any, cell: bool, pressure: float) -> Iterator[tuple[Glance, float, float]]:
     """For each structure of a batch: the glance, the largest generalised force, the shortest distance."""
     import torch
 
@@ -282,7 +284,8 @@ def _sights(state: Any, cell: bool) -> Iterator[tuple[Glance, float, float]]:
         on_cell = state.cell_forces.norm(dim=2).amax(dim=1)
         gradient = torch.maximum(largest(state.deform_grad_forces().norm(dim=1)), on_cell)
     volume = torch.linalg.det(state.row_vector_cell).abs()
-    columns = [state.energy / sizes, force, volume, gradient, _shortest_distances(state)]
+    minimised = (state.energy + pressure * GIGAPASCAL * volume) / sizes
+    columns = [minimised, force, volume, gradient, _shortest_distances(state)]
     for row in torch.stack(columns, dim=1).tolist():
         yield Glance(*row[:3]), row[3], row[4]
 

@@ -83,6 +83,8 @@ class OracleSettings(Settings):
     resources: ClassVar[Resources] = Resources()
     typical_seconds: ClassVar[float] = 1.0
     """A first guess of one evaluation's cost, until history teaches better."""
+    judges_doubt: ClassVar[bool] = False
+    """Whether its answers say if an earlier doubt (`Outcome.doubt`) was right; a doubted candidate goes there first."""
 
     def meaning(self) -> dict[str, Any]:
         """All but the walltime, which decides what is answered but no answer."""
@@ -116,6 +118,11 @@ class OracleSettings(Settings):
     @property
     def energy_source(self) -> str | None:
         """The version of the model behind its uncorrected `energy_per_atom`; None where it gives none."""
+        return None
+
+    @property
+    def why_incomparable(self) -> str | None:
+        """What makes its energies others than those of phases at rest without pressure; None where nothing does."""
         return None
 
     def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:

@@ -22,6 +22,26 @@ WIDEST_GAP = (
     5.0  # angstrom between atoms across which a crystal still holds together; layers are 3 to 4 apart
 )
 
+GROUND_STATE_NOISE = 0.005  # eV/atom; relaxations of one phase from two starts end within it
+
+
+def why_repacked(structure: pmg.Structure, energy_above_hull: float, rediscovered: str | None) -> str | None:
+    """Why an element below its known ground state is an error of the potential; None where it is not below.
+
+    energy_above_hull: eV/atom. The ground states of the elements are known, so a packing that a potential likes better
+    is none. A rediscovered phase may lie below by the noise of relaxations; not by more, because phases are matched
+    whatever their volume.
+    """
+    if len(structure.composition.elements) > 1 or energy_above_hull >= 0:
+        return None
+    if rediscovered is not None and energy_above_hull >= -GROUND_STATE_NOISE:
+        return None
+    return (
+        f"{-energy_above_hull:.3f} eV/atom below the known ground state of the element at "
+        f"{structure.volume / len(structure):.1f} cubic angstrom per atom; such a repacking is an error of the "
+        "potential and no discovery"
+    )
+
 
 def why_unphysical(structure: pmg.Structure) -> str | None:
     """The first reason to distrust an ordered, relaxed structure; None where there is none."""

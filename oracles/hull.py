@@ -19,6 +19,7 @@ from materials.properties import property_named
 from materials.reference_table import ReferenceFileError
 from materials.settings import InputPath
 from oracles.base import OracleSettings
+from oracles.guards import why_repacked
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
 SHIPPED_POTENTIAL = "7net-0"
@@ -59,7 +60,14 @@ class HullSettings(OracleSettings):
         except (ReferenceFileError, MixedEnergiesError) as error:
             return str(error)
         makers = [oracle for oracle in earlier if "energy_per_atom" in oracle.measures]
-        if not makers or makers[-1].energy_source == needed.version:
+        if not makers:
+            return None
+        if makers[-1].why_incomparable is not None:
+            return (
+                f"{makers[-1].kind} {makers[-1].why_incomparable}, but the reference hull holds energies of phases "
+                "relaxed without pressure or strain, and the two cannot be compared; relax freely before the hull"
+            )
+        if makers[-1].energy_source == needed.version:
             return None
         return (
             f"{makers[-1].kind} gives energies of {makers[-1].energy_source or 'an unknown source'}, but the "
@@ -106,6 +114,10 @@ class HullOracle(OneByOneOracle):
             "correction_per_atom": correction,
             "corrected_energy_per_atom": corrected,
         }
+        repacked = why_repacked(structure, distance.value, provenance["rediscovered"])
+        if repacked is not None:
+            message = f"{request.material.formula}: {repacked}"
+            raise RejectedError(FailureKind.DISTRUSTED, message, provenance)
         values = {"energy_above_hull": distance.value}
         if "formation_energy" in self._settings.measures:
             values["formation_energy"] = self._hull.formation_energy(structure.composition, corrected)

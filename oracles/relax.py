@@ -8,23 +8,18 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pymatgen.core as pmg
 from pydantic import Field, model_validator
 
 from materials.base import Crystal, Measurement
 from materials.batched_relaxation import BatchedRelaxation, can_batch
+from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.evaluation import FailureKind, Outcome, Request
 from materials.memory import is_out_of_memory
-from materials.potential import UnsupportedElementError
+from materials.potential import Potential
 from materials.properties import property_named
-from materials.relaxation import (
-    Frame,
-    NonFiniteEnergy,
-    Relaxation,
-    RelaxationError,
-    RelaxationExploded,
-    relax,
-)
+from materials.relaxation import Frame, NonFiniteEnergy, Relaxation, RelaxationError, relax
 from oracles.base import Resources
 from oracles.guards import why_unphysical, why_wrong_volume
 from oracles.one_by_one import (
@@ -39,12 +34,13 @@ from oracles.potential_choice import PotentialSettings
 
 # Coarser than a relaxation's noise; the Materials Project labels its structures so.
 SYMMETRY_PRECISION = 0.1  # angstrom
+LARGEST_STRAIN = 0.5
 BATCH = 512
-"""Structures handed to a GPU at once: enough for several times what it holds at a time."""
+"""Structures handed to a GPU at once: several times what it holds at a time."""
 
 
 class RelaxSettings(PotentialSettings):
-    """Relaxation of atoms and cell with a SevenNet potential."""
+    """Relaxation of atoms and cell with a potential."""
 
     kind: Literal["relax"] = "relax"
     fmax: float = Field(default=0.03, gt=0)
@@ -55,10 +51,28 @@ class RelaxSettings(PotentialSettings):
     """Relax the cell too."""
     keep_symmetry: bool = False
     """Hold the space group of the start."""
+    pressure: float = Field(default=0.0, le=1000)
+    """Hydrostatic pressure, GPa; with one the enthalpy is minimised and measured."""
+    strain: float | tuple[float, float, float, float, float, float] | None = None
+    """Strain of the cell before its atoms are relaxed: one number along all axes, or xx, yy, zz, yz, xz, xy, the last
+    three being twice the strain (Voigt). Needs `cell: false`."""
     typical_seconds: ClassVar[float] = 10.0
 
     @model_validator(mode="after")
-    def _device_usable(self) -> RelaxSettings:
+    def _strain_is_held(self) -> RelaxSettings:
+        if self.strain is None:
+            return self
+        if self.cell:
+            raise ValueError("a strain would be relaxed away with the cell; add  cell: false")
+        largest = float(np.abs(self.strain).max())
+        if largest > LARGEST_STRAIN:
+            raise ValueError(
+                f"a strain of {largest:g} tears any crystal; it is a fraction, so 2 % are 0.02 (limit {LARGEST_STRAIN})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _device_is_usable(self) -> RelaxSettings:
         if self.device == "cuda" and find_spec("torch_sim") is None:
             python = ".".join(map(str, sys.version_info[:2]))
             raise ValueError(
@@ -70,7 +84,7 @@ class RelaxSettings(PotentialSettings):
     @property
     def batched(self) -> bool:
         """Whether many structures are relaxed at once, on a GPU; with a kept symmetry each is relaxed alone."""
-        return self.device != "cpu" and not self.keep_symmetry and can_batch()
+        return self.device != "cpu" and not self.keep_symmetry and self.is_sevennet and can_batch()
 
     @property
     def preferred_batch(self) -> int:
@@ -82,7 +96,23 @@ class RelaxSettings(PotentialSettings):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        return ("energy_per_atom",)
+        return ("energy_per_atom", *(["enthalpy_per_atom"] if self.pressure else []))
+
+    @property
+    def why_incomparable(self) -> str | None:
+        if self.strain is not None:
+            return "holds the cell under a strain"
+        return f"relaxes under a pressure of {self.pressure:g} GPa" if self.pressure else None
+
+    def strained(self, structure: pmg.Structure) -> pmg.Structure:
+        """The structure under `strain`, atoms following the cell; the structure itself where there is none."""
+        if self.strain is None:
+            return structure
+        from ase.stress import voigt_6_to_full_3x3_strain
+
+        voigt = (*[self.strain] * 3, 0, 0, 0) if isinstance(self.strain, float) else self.strain
+        cell = structure.lattice.matrix @ voigt_6_to_full_3x3_strain(voigt)
+        return pmg.Structure(cell, structure.species, structure.frac_coords)
 
     def build(self) -> RelaxOracle:
         return RelaxOracle(self)
@@ -96,12 +126,18 @@ class RelaxOracle(OneByOneOracle):
         self._potential = settings.load()
         self._together: BatchedRelaxation | None = None
         if settings.batched:
+            assert isinstance(self._potential, Potential)
             self._together = BatchedRelaxation(
-                self._potential, fmax=settings.fmax, steps=settings.steps, cell=settings.cell
+                self._potential,
+                fmax=settings.fmax,
+                steps=settings.steps,
+                cell=settings.cell,
+                pressure=settings.pressure,
             )
 
     def measure(self, request: Request) -> Answer:
-        return self._answer(request, self._relax(_start_of(request), request.begun))
+        start = self._start_of(request)
+        return self._answer(request, start, self._relax(start, request.begun))
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Outcome]:
         if self._together is None:
@@ -114,19 +150,30 @@ class RelaxOracle(OneByOneOracle):
     ) -> Iterator[Outcome]:
         """As `evaluate`; each answer costs its share of the time since the batch began."""
         began = time.perf_counter()
-        asked, starts = [], []
+        asked: list[tuple[Request, pmg.Structure]] = []
         for request in requests:
             try:
-                starts.append(_start_of(request))
-                asked.append(request)
+                asked.append((request, self._start_of(request)))
             except NoAnswerError as reason:
                 yield outcome_of(request, reason, 0.0)
-        for place, end in together.relax(starts):
+        for place, end in together.relax([start for _, start in asked]):
+            request, start = asked[place]
             try:
-                answer: Answer | NoAnswerError = self._answer(asked[place], end)
+                answer: Answer | NoAnswerError = self._answer(request, start, end)
             except NoAnswerError as reason:
                 answer = reason
-            yield outcome_of(asked[place], answer, (time.perf_counter() - began) / len(requests))
+            yield outcome_of(request, answer, (time.perf_counter() - began) / len(requests))
+
+    def _start_of(self, request: Request) -> pmg.Structure:
+        """The structure to relax. Raises RejectedError for what cannot be relaxed."""
+        if not (isinstance(request.material, Crystal) and request.material.is_ordered):
+            message = "only a crystal without partial occupancies can be relaxed; order it first"
+            raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
+        start = self._settings.strained(request.material.structure)
+        reason = why_wrong_volume(start)
+        if reason is not None:
+            raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {reason}")
+        return start
 
     def _relax(self, structure: pmg.Structure, begun: Sequence[Frame]) -> Relaxation | Exception:
         settings = self._settings
@@ -138,25 +185,32 @@ class RelaxOracle(OneByOneOracle):
                 steps=settings.steps,
                 cell=settings.cell,
                 keep_symmetry=settings.keep_symmetry,
+                pressure=settings.pressure,
                 begun=begun,
             )
-        except (UnsupportedElementError, RelaxationError) as error:
+        except (UnsupportedElementError, CalculatorFaultError, RelaxationError) as error:
             return error
 
-    def _answer(self, request: Request, end: Relaxation | Exception) -> Answer:
+    def _answer(self, request: Request, start: pmg.Structure, end: Relaxation | Exception) -> Answer:
         """What the end of a relaxation says. Raises NoAnswerError where its energy is not to be had or trusted."""
+        formula, pressure = request.material.formula, self._settings.pressure
         if isinstance(end, Exception):
-            raise _reason(request.material.formula, end) from end
-        provenance = self._provenance(_start_of(request), end)
-        _check(request.material.formula, end, self._settings, provenance)
-        energy = Measurement(
-            property="energy_per_atom",
-            value=end.energy_per_atom,
-            unit=property_named("energy_per_atom").unit,
-            fidelity=self._settings.fidelity,
-            oracle=request.oracle,
+            raise _reason(formula, end) from end
+        provenance = self._provenance(start, end)
+        _check(formula, end, self._settings, provenance)
+        values = {"energy_per_atom": end.energy_per_atom, "enthalpy_per_atom": end.enthalpy_per_atom}
+        measurements = tuple(
+            Measurement(
+                property=name,
+                value=values[name],
+                unit=property_named(name).unit,
+                fidelity=self._settings.fidelity,
+                oracle=request.oracle,
+                conditions={"pressure": pressure} if pressure else {},
+            )
+            for name in self._settings.measures
         )
-        return Answer((energy,), Crystal(end.structure), provenance)
+        return Answer(measurements, Crystal(end.structure), provenance)
 
     def _provenance(self, start: pmg.Structure, relaxation: Relaxation) -> dict[str, Any]:
         return {
@@ -166,6 +220,8 @@ class RelaxOracle(OneByOneOracle):
             "fmax": self._settings.fmax,
             "cell": self._settings.cell,
             "keep_symmetry": self._settings.keep_symmetry,
+            "pressure": self._settings.pressure,
+            "strain": self._settings.strain,
             "optimizer": relaxation.optimizer,
             "steps": relaxation.steps,
             "converged": relaxation.converged,
@@ -177,32 +233,20 @@ class RelaxOracle(OneByOneOracle):
         }
 
 
-def _start_of(request: Request) -> pmg.Structure:
-    """The structure to relax. Raises RejectedError for what cannot be relaxed."""
-    if not (isinstance(request.material, Crystal) and request.material.is_ordered):
-        message = "only a crystal without partial occupancies can be relaxed; order it first"
-        raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
-    start = request.material.structure
-    reason = why_wrong_volume(start)
-    if reason is not None:
-        raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {reason}")
-    return start
-
-
 def _reason(formula: str, error: Exception) -> NoAnswerError:
     """Why a relaxation has no end, in the loop's words."""
+    if isinstance(error, CalculatorFaultError):
+        mendable = error.kind is FailureKind.MISSING_PROGRAM
+        return (FailedError if mendable else RejectedError)(error.kind, str(error))
     if isinstance(error, UnsupportedElementError):
         return RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error))
-    if isinstance(error, RelaxationExploded):
-        return RejectedError(FailureKind.EXPLODED, str(error))
-    if isinstance(error, NonFiniteEnergy):
-        return RejectedError(FailureKind.NOT_FINITE, str(error))
     if is_out_of_memory(error):
         message = (
             f"{formula}: too large for the memory of this GPU, even alone; try device: cpu, or a smaller cell"
         )
         return FailedError(FailureKind.OUT_OF_MEMORY, message)
-    raise error
+    kind = FailureKind.NOT_FINITE if isinstance(error, NonFiniteEnergy) else FailureKind.EXPLODED
+    return RejectedError(kind, str(error))
 
 
 def _check(formula: str, relaxation: Relaxation, settings: RelaxSettings, provenance: dict[str, Any]) -> None:

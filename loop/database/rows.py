@@ -87,6 +87,7 @@ class EvaluationRow:
     finished_at: str | None
     provenance: Mapping[str, Any]
     artifacts: Mapping[str, Mapping[str, str]]
+    doubt: str | None
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ import torch
 from sevenn.torchsim import Float64Wrapper
 
 from materials.batched_relaxation import BatchedRelaxation, End
+from materials.calculators import UnsupportedElementError
 from materials.memory import is_out_of_memory
-from materials.potential import Potential, UnsupportedElementError, load_potential
+from materials.potential import Potential, load_potential
 from materials.relaxation import NonFiniteEnergy, Relaxation, RelaxationExploded, relax
 
 SAME = 1e-3  # eV/atom
@@ -105,6 +106,16 @@ def test_a_held_cell_stays(potential: Potential) -> None:
     assert same([end], [single])
     assert isinstance(end, Relaxation)
     assert end.structure.lattice == STARTS[0].lattice
+
+
+def test_under_pressure_the_enthalpy_is_minimised(potential: Potential) -> None:
+    options = {"fmax": FMAX, "pressure": 30.0}
+    [end] = ends_of(BatchedRelaxation(potential, **options), STARTS[1:2])
+    single = relax(STARTS[1], potential, **options)
+    assert same([end], [single])
+    assert isinstance(end, Relaxation)
+    assert end.enthalpy_per_atom == pytest.approx(single.enthalpy_per_atom, abs=SAME)
+    assert end.start_energy_per_atom == pytest.approx(single.start_energy_per_atom, abs=1e-5)
 
 
 def test_when_the_steps_run_out_the_last_state_comes_back_unconverged(potential: Potential) -> None:
