@@ -67,8 +67,7 @@ class _Task:
 class BatchedRelaxation:
     """Relaxes lists of ordered structures; settings as those of `materials.relaxation.relax`.
 
-    pairs: neighbour pairs in a batch at first. When memory runs out a batch is halved, down to one structure, and what
-    it then holds is remembered in `pairs`.
+    pairs: neighbour pairs in a batch. When memory runs out they are halved, down to one structure, and remembered.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class BatchedRelaxation:
         self.pairs = PAIRS_PER_BATCH[self._model.device.type] if pairs is None else pairs
 
     def relax(self, structures: Sequence[Structure]) -> Iterator[tuple[int, End]]:
-        """The place in the list and how it ended, for each structure, as they end.
+        """The place in the list of each structure and how it ended, as they end.
 
         An end is a Relaxation or what `relax` would have raised: UnsupportedElementError, RelaxationExploded,
         NonFiniteEnergy; or an error for which `is_out_of_memory` holds, where one structure alone does not fit.
@@ -109,8 +108,7 @@ class BatchedRelaxation:
                 astray.append(task)
             else:
                 yield task.index, end
-        for task, end in self._within_memory(astray, "FIRE"):
-            yield task.index, end
+        yield from ((task.index, end) for task, end in self._within_memory(astray, "FIRE"))
 
     def _fits(self, structure: Structure) -> bool:
         known = {element.symbol for element in structure.composition.elements} <= self._potential.elements
@@ -174,9 +172,7 @@ class BatchedRelaxation:
         init, step = _functions(optimizer, self._cell, self._pressure)
         # torch-sim counts atoms^2 / nm^3
         room = self.pairs / self._sphere * 1000 * (1 + ROUNDING)
-        batcher = InFlightAutoBatcher(
-            self._model, memory_scales_with="n_atoms_x_density", max_memory_scaler=room
-        )
+        batcher = InFlightAutoBatcher(self._model, max_memory_scaler=room)
         batcher.load_states(self._starts(tasks, init))
         state, _ = batcher.next_batch(None, None)
         while state is not None:
