@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from loop.asking import Asker
 from loop.cache import EvaluationCache
 from loop.database.rows import EvaluationRow, EvaluationStatus, PlannedEvaluation
 from loop.database.store import Store
@@ -14,7 +15,7 @@ from loop.executors.base import Dispatcher
 from loop.line import Stage, following
 from materials.archive import Archive, Progress, Record
 from materials.base import Candidate, Material, Measurement
-from materials.evaluation import FailureKind, Outcome, Status
+from materials.evaluation import Outcome, Status
 from materials.identity import IdentityIndex
 from materials.relaxation import Frame
 
@@ -61,7 +62,7 @@ class BatchEvaluation:
         self._store = store
         self._line = line
         self._dispatcher = dispatcher
-        self._cache = cache
+        self._asker = Asker(store, dispatcher, cache)
         self._listener = listener
         self._begun = begun
         self._walks: dict[str, Walk] = {}
@@ -129,30 +130,12 @@ class BatchEvaluation:
         request = stage.request(walk.candidate, walk.material, walk.measurements)
         if self._begun is not None and not walk.answered:
             request = replace(request, begun=self._begun(walk.material))
-        ticket = None if earlier is None else earlier.ticket
-        if ticket is not None and self._dispatcher.resume(stage.settings, request, ticket):
-            return
-        found = self._dispatcher.harvest(request.key) if earlier is not None and earlier.attempts else None
-        if found is not None and _disk_was_full(found):
-            found = None
-        if found is None and self._cache is not None:
-            found = self._cache.get(request.key)
+        found = self._asker.ask(stage.settings, request, earlier)
         if found is not None:
             self._receive(found)
-            return
-        attempt = self._store.mark_attempt(request.key)
-        ticket = self._dispatcher.submit(stage.settings, request, attempt)
-        self._store.mark_submitted(request.key, ticket)
 
     def _receive(self, outcome: Outcome) -> None:
-        if outcome.failure is not None and _disk_was_full(outcome):
-            raise CampaignError(
-                f"the disk is full ({outcome.failure.message}); everything measured so far is kept. "
-                "Free some space and run the same command again."
-            )
-        self._store.record_outcome(outcome, self._number)
-        if self._cache is not None:
-            self._cache.put(outcome)
+        self._asker.keep(outcome, self._number)
         walk = self._walks[outcome.candidate_id]
         stage = walk.asked
         assert stage is not None
@@ -198,7 +181,3 @@ def _may_go_on(record: Record) -> bool:
     return (
         record.progress is not Progress.FAILED and record.stopped_by is None and record.duplicate_of is None
     )
-
-
-def _disk_was_full(outcome: Outcome) -> bool:
-    return outcome.failure is not None and outcome.failure.kind is FailureKind.DISK_FULL

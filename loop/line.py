@@ -9,6 +9,10 @@ from materials.base import Candidate, Material, Measurement, content_hash
 from materials.evaluation import Request, request_key
 from oracles.base import OracleSettings
 
+TOTAL_ENERGIES = ("energy_per_atom", "enthalpy_per_atom")
+ZERO_WHEN_RELAXED = "max_force"
+"""A relaxation makes it small, so a second opinion on a relaxed material is held against 0."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -70,3 +74,20 @@ def build_line(oracles: Sequence[OracleSettings]) -> tuple[Stage, ...]:
             name = f"{name}_{repeats + 1}"
         stages.append(Stage(number, name, settings, content_hash(so_far)))
     return tuple(stages)
+
+
+def comparable_properties(line: Sequence[OracleSettings], audit: OracleSettings) -> list[str]:
+    """The properties of an audit that can be held against what the line measures.
+
+    Total energies only where they are counted from the same zero. The largest force counts against 0 where a line
+    relaxes, whoever measures it.
+    """
+    makers = {name: oracle for oracle in line for name in oracle.measures}
+    names = []
+    for name in audit.measures:
+        if name in TOTAL_ENERGIES:
+            if name in makers and makers[name].energy_zero == audit.energy_zero is not None:
+                names.append(name)
+        elif name in makers or (name == ZERO_WHEN_RELAXED and "energy_per_atom" in makers):
+            names.append(name)
+    return names

@@ -167,7 +167,8 @@ def _type(part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
         return _array(part, whole)
     if kind == "object":
         inside = part.get("additionalProperties")
-        return "a block" if not isinstance(inside, Mapping) else "properties with their limits"
+        limits = isinstance(inside, Mapping) and str(inside.get("$ref")).endswith("/Gate")
+        return "properties with their limits" if limits else "a block"
     names = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     if part.get("format") in ("path", "file-path"):
         return "path"

@@ -125,6 +125,11 @@ class OracleSettings(Settings):
         """What makes its energies others than those of phases at rest without pressure; None where nothing does."""
         return None
 
+    @property
+    def energy_zero(self) -> str | None:
+        """What its total energies are counted from: those of two oracles compare only where it is the same."""
+        return self.energy_source
+
     def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
         """Why this oracle cannot follow `earlier` ones in a line, in words; None where it can."""
         return None

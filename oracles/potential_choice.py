@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from materials.calculators import IMPORT_PATH, CalculatorSource, ImportedCalculator, imported_calculator
-from materials.checkpoints import is_pretrained, potential_version, split_modal
+from materials.checkpoints import SHIPPED, is_pretrained, potential_version, split_modal
 from oracles.base import OracleSettings
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt")
@@ -83,6 +83,15 @@ class PotentialSettings(OracleSettings):
     @property
     def energy_source(self) -> str | None:
         return self.model_version() if "energy_per_atom" in self.measures else None
+
+    @property
+    def energy_zero(self) -> str | None:
+        if self.why_incomparable is not None:
+            return f"{self.energy_source} that {self.why_incomparable}"
+        # All that ship have learned total energies of the Materials Project's PBE, and speak them by default.
+        name, modal = split_modal(self.potential.lower())
+        shared = name in SHIPPED and modal in ("", "pbe")
+        return "PBE of the Materials Project" if shared else self.energy_source
 
     def load(self) -> CalculatorSource:
         """The potential, loaded once per process."""

@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from loop.database.records import measurement_of
-from loop.database.rows import EvaluationStatus, PlannedEvaluation
+from loop.database.rows import BESIDE_THE_LINE, EvaluationStatus, PlannedEvaluation
 from loop.database.tables import (
     Campaign,
     CandidateRow,
@@ -197,6 +197,7 @@ def _material_after(session: Session, candidate: CandidateRow) -> dict[str, Any]
         Evaluation.candidate_id == candidate.id,
         Evaluation.status == EvaluationStatus.DONE,
         Evaluation.material.is_not(None),
+        Evaluation.stage > BESIDE_THE_LINE,
     )
     return session.scalars(query.order_by(Evaluation.stage.desc(), Evaluation.number.desc()).limit(1)).first()
 

@@ -174,7 +174,7 @@ def test_a_checkpoint_file_needs_its_hash_and_counts_by_content(tmp_path: Path) 
         {"potential": "mine.pth", "sha256": digest}, context={"folder": moved}
     )
     assert other.fingerprint() == settings.fingerprint()
-    with pytest.raises(ValidationError, match="neither a shipped name"):
+    with pytest.raises(ValidationError, match="neither a name of SevenNet"):
         RelaxSettings.model_validate({"potential": "7net-9"})
 
 
