@@ -70,6 +70,16 @@ class Potential:
             )
         return calculator
 
+    def batched(self) -> Any:
+        """A torch-sim model (energy, forces, stress of many cells at once) on a copy of these weights.
+
+        It computes in single precision, as the ASE calculator does, and is told places in double. Raises ImportError
+        where torch-sim is not installed.
+        """
+        from sevenn.torchsim import Float64Wrapper, SevenNetModel
+
+        return Float64Wrapper(SevenNetModel(deepcopy(self._model), modal=self.modal, device=self.device))
+
     def check_elements(self, structure: Structure) -> None:
         """Raises UnsupportedElementError where the structure holds an element outside the training set."""
         unknown = sorted({element.symbol for element in structure.composition.elements} - self.elements)
@@ -116,7 +126,6 @@ class Potential:
         return 2 * sum(scalar_channels(gate) for gate in gates)
 
 
-@lru_cache(maxsize=4)
 def load_potential(name: str = "7net-0", sha256: str | None = None, device: str = "auto") -> Potential:
     """The potential of that name, loaded once per process.
 
@@ -124,14 +133,20 @@ def load_potential(name: str = "7net-0", sha256: str | None = None, device: str 
     either with `:modal` for a multi-fidelity model (7net-mf-0 alone means 7net-mf-0:PBE). device: auto, cpu or cuda.
     Raises as `find_checkpoint` does, and ValueError for a modal that the model does not have.
     """
-    import torch
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return _load(name, sha256, device)
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, sha256: str | None, device: str) -> Potential:
     from sevenn.util import load_checkpoint
 
     from materials.sevennet import energy_model, rearrange
 
     found = find_checkpoint(name, sha256)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checkpoint = load_checkpoint(str(found.path))

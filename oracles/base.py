@@ -83,13 +83,17 @@ class OracleSettings(Settings):
     resources: ClassVar[Resources] = Resources()
     typical_seconds: ClassVar[float] = 1.0
     """A first guess of one evaluation's cost, until history teaches better."""
-    preferred_batch: ClassVar[int] = 1
     judges_doubt: ClassVar[bool] = False
     """Whether its answers say if an earlier doubt (`Outcome.doubt`) was right; a doubted candidate goes there first."""
 
     def meaning(self) -> dict[str, Any]:
         """All but the walltime, which decides what is answered but no answer."""
         return {name: value for name, value in super().meaning().items() if name != "walltime"}
+
+    @property
+    def preferred_batch(self) -> int:
+        """How many requests it is best asked at once, on this machine; more than one are counted as one evaluation."""
+        return 1
 
     @property
     def needed_elements(self) -> tuple[str, ...]:

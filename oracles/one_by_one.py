@@ -62,22 +62,29 @@ class OneByOneOracle(Oracle):
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Outcome]:
         for request in requests:
             start = time.perf_counter()
-            answer, failure, status = Answer(()), None, Status.DONE
             try:
-                answer = self.measure(request)
+                answer: Answer | NoAnswerError = self.measure(request)
             except NoAnswerError as reason:
-                failure, status = reason.failure, reason.status
-                answer = Answer((), provenance=reason.provenance)
-            yield Outcome(
-                key=request.key,
-                candidate_id=request.candidate.id,
-                oracle=request.oracle,
-                status=status,
-                measurements=answer.measurements,
-                material=answer.material,
-                failure=failure,
-                seconds=time.perf_counter() - start,
-                provenance=answer.provenance,
-                artifacts=answer.artifacts,
-                doubt=answer.doubt,
-            )
+                answer = reason
+            yield outcome_of(request, answer, time.perf_counter() - start)
+
+
+def outcome_of(request: Request, answer: Answer | NoAnswerError, seconds: float) -> Outcome:
+    """What came back for a request, as the outcome the loop takes."""
+    failure, status = None, Status.DONE
+    if isinstance(answer, NoAnswerError):
+        failure, status = answer.failure, answer.status
+        answer = Answer((), provenance=answer.provenance)
+    return Outcome(
+        key=request.key,
+        candidate_id=request.candidate.id,
+        oracle=request.oracle,
+        status=status,
+        measurements=answer.measurements,
+        material=answer.material,
+        failure=failure,
+        seconds=seconds,
+        provenance=answer.provenance,
+        artifacts=answer.artifacts,
+        doubt=answer.doubt,
+    )

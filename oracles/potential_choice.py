@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
@@ -22,6 +22,8 @@ class PotentialSettings(OracleSettings):
     import path of an ASE calculator (ase.calculators.emt:EMT)."""
     sha256: str | None = None
     """The checksum of the checkpoint file; needed, because loading one runs its code."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where a SevenNet model runs; auto takes a GPU where there is one."""
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     """What the calculator of an import path is made with."""
 
@@ -61,11 +63,13 @@ class PotentialSettings(OracleSettings):
             raise ValueError("`arguments` are those of a calculator's import path; SevenNet takes none")
         if imported is not None and self.sha256 is not None:
             raise ValueError("`sha256` belongs to a checkpoint file; a calculator's import path takes none")
+        if imported is not None and self.device != "auto":
+            raise ValueError("`device` is for SevenNet; tell another calculator in its `arguments`")
         return self
 
     def meaning(self) -> dict[str, Any]:
-        """The potential counts by its `model_version`, which holds what is in it, and not by its place."""
-        told = ("potential", "sha256", "arguments")
+        """The potential counts by its `model_version`, which holds what is in it, not by where it lies or runs."""
+        told = ("potential", "sha256", "arguments", "device")
         return {name: value for name, value in super().meaning().items() if name not in told}
 
     @property
@@ -96,7 +100,12 @@ class PotentialSettings(OracleSettings):
             return imported
         from materials.potential import load_potential
 
-        return load_potential(self.potential, self.sha256)
+        return load_potential(self.potential, self.sha256, self.device)
+
+    @property
+    def is_sevennet(self) -> bool:
+        """Whether it is a SevenNet model, which can be told many structures at once."""
+        return self._imported() is None
 
     def _imported(self) -> ImportedCalculator | None:
         """The calculator that `potential` is the import path of; None where it is a checkpoint."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,18 +13,30 @@ import pymatgen.core as pmg
 from pydantic import Field, model_validator
 
 from materials.base import Crystal, Measurement
+from materials.batched_relaxation import BatchedRelaxation, can_batch
 from materials.calculators import CalculatorFaultError, UnsupportedElementError
-from materials.evaluation import FailureKind, Request
+from materials.evaluation import FailureKind, Outcome, Request
+from materials.memory import is_out_of_memory
+from materials.potential import Potential
 from materials.properties import property_named
 from materials.relaxation import Frame, NonFiniteEnergy, Relaxation, RelaxationError, relax
 from oracles.base import Resources
 from oracles.guards import why_unphysical, why_wrong_volume
-from oracles.one_by_one import Answer, FailedError, NoAnswerError, OneByOneOracle, RejectedError
+from oracles.one_by_one import (
+    Answer,
+    FailedError,
+    NoAnswerError,
+    OneByOneOracle,
+    RejectedError,
+    outcome_of,
+)
 from oracles.potential_choice import PotentialSettings
 
 # Coarser than a relaxation's noise; the Materials Project labels its structures so.
 SYMMETRY_PRECISION = 0.1  # angstrom
 LARGEST_STRAIN = 0.5
+BATCH = 512
+"""Structures handed to a GPU at once: several times what it holds at a time."""
 
 
 class RelaxSettings(PotentialSettings):
@@ -41,7 +56,6 @@ class RelaxSettings(PotentialSettings):
     strain: float | tuple[float, float, float, float, float, float] | None = None
     """Strain of the cell before its atoms are relaxed: one number along all axes, or xx, yy, zz, yz, xz, xy, the last
     three being twice the strain (Voigt). Needs `cell: false`."""
-    resources: ClassVar[Resources] = Resources(memory=1.5)
     typical_seconds: ClassVar[float] = 10.0
 
     @model_validator(mode="after")
@@ -56,6 +70,29 @@ class RelaxSettings(PotentialSettings):
                 f"a strain of {largest:g} tears any crystal; it is a fraction, so 2 % are 0.02 (limit {LARGEST_STRAIN})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _device_is_usable(self) -> RelaxSettings:
+        if self.device == "cuda" and find_spec("torch_sim") is None:
+            python = ".".join(map(str, sys.version_info[:2]))
+            raise ValueError(
+                "device: cuda relaxes in batches and needs torch-sim, which is not installed; on Python 3.12 or newer "
+                f"(this is {python}) run  pip install 'matloop[gpu]'  or leave out `device`"
+            )
+        return self
+
+    @property
+    def batched(self) -> bool:
+        """Whether many structures are relaxed at once, on a GPU; with a kept symmetry each is relaxed alone."""
+        return self.device != "cpu" and not self.keep_symmetry and self.is_sevennet and can_batch()
+
+    @property
+    def preferred_batch(self) -> int:
+        return BATCH if self.batched else 1
+
+    @property
+    def resources(self) -> Resources:  # type: ignore[override]  # depends on the machine
+        return Resources(memory=1.5, gpus=int(self.batched))
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -87,8 +124,48 @@ class RelaxOracle(OneByOneOracle):
     def __init__(self, settings: RelaxSettings) -> None:
         self._settings = settings
         self._potential = settings.load()
+        self._together: BatchedRelaxation | None = None
+        if settings.batched:
+            assert isinstance(self._potential, Potential)
+            self._together = BatchedRelaxation(
+                self._potential,
+                fmax=settings.fmax,
+                steps=settings.steps,
+                cell=settings.cell,
+                pressure=settings.pressure,
+            )
 
     def measure(self, request: Request) -> Answer:
+        start = self._start_of(request)
+        return self._answer(request, start, self._relax(start, request.begun))
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Outcome]:
+        if self._together is None:
+            yield from super().evaluate(requests)
+        else:
+            yield from self._evaluate_together(requests, self._together)
+
+    def _evaluate_together(
+        self, requests: Sequence[Request], together: BatchedRelaxation
+    ) -> Iterator[Outcome]:
+        """As `evaluate`; each answer costs its share of the time since the batch began."""
+        began = time.perf_counter()
+        asked: list[tuple[Request, pmg.Structure]] = []
+        for request in requests:
+            try:
+                asked.append((request, self._start_of(request)))
+            except NoAnswerError as reason:
+                yield outcome_of(request, reason, 0.0)
+        for place, end in together.relax([start for _, start in asked]):
+            request, start = asked[place]
+            try:
+                answer: Answer | NoAnswerError = self._answer(request, start, end)
+            except NoAnswerError as reason:
+                answer = reason
+            yield outcome_of(request, answer, (time.perf_counter() - began) / len(requests))
+
+    def _start_of(self, request: Request) -> pmg.Structure:
+        """The structure to relax. Raises RejectedError for what cannot be relaxed."""
         if not (isinstance(request.material, Crystal) and request.material.is_ordered):
             message = "only a crystal without partial occupancies can be relaxed; order it first"
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
@@ -96,27 +173,9 @@ class RelaxOracle(OneByOneOracle):
         reason = why_wrong_volume(start)
         if reason is not None:
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {reason}")
-        relaxation = self._relax(start, request.begun)
-        provenance = self._provenance(start, relaxation)
-        _check(request.material.formula, relaxation, self._settings, provenance)
-        values = {
-            "energy_per_atom": relaxation.energy_per_atom,
-            "enthalpy_per_atom": relaxation.enthalpy_per_atom,
-        }
-        measurements = tuple(
-            Measurement(
-                property=name,
-                value=values[name],
-                unit=property_named(name).unit,
-                fidelity=self._settings.fidelity,
-                oracle=request.oracle,
-                conditions={"pressure": self._settings.pressure} if self._settings.pressure else {},
-            )
-            for name in self._settings.measures
-        )
-        return Answer(measurements, Crystal(relaxation.structure), provenance)
+        return start
 
-    def _relax(self, structure: pmg.Structure, begun: Sequence[Frame]) -> Relaxation:
+    def _relax(self, structure: pmg.Structure, begun: Sequence[Frame]) -> Relaxation | Exception:
         settings = self._settings
         try:
             return relax(
@@ -130,7 +189,28 @@ class RelaxOracle(OneByOneOracle):
                 begun=begun,
             )
         except (UnsupportedElementError, CalculatorFaultError, RelaxationError) as error:
-            raise _reason(error) from error
+            return error
+
+    def _answer(self, request: Request, start: pmg.Structure, end: Relaxation | Exception) -> Answer:
+        """What the end of a relaxation says. Raises NoAnswerError where its energy is not to be had or trusted."""
+        formula, pressure = request.material.formula, self._settings.pressure
+        if isinstance(end, Exception):
+            raise _reason(formula, end) from end
+        provenance = self._provenance(start, end)
+        _check(formula, end, self._settings, provenance)
+        values = {"energy_per_atom": end.energy_per_atom, "enthalpy_per_atom": end.enthalpy_per_atom}
+        measurements = tuple(
+            Measurement(
+                property=name,
+                value=values[name],
+                unit=property_named(name).unit,
+                fidelity=self._settings.fidelity,
+                oracle=request.oracle,
+                conditions={"pressure": pressure} if pressure else {},
+            )
+            for name in self._settings.measures
+        )
+        return Answer(measurements, Crystal(end.structure), provenance)
 
     def _provenance(self, start: pmg.Structure, relaxation: Relaxation) -> dict[str, Any]:
         return {
@@ -153,13 +233,18 @@ class RelaxOracle(OneByOneOracle):
         }
 
 
-def _reason(error: Exception) -> NoAnswerError:
+def _reason(formula: str, error: Exception) -> NoAnswerError:
     """Why a relaxation has no end, in the loop's words."""
     if isinstance(error, CalculatorFaultError):
         mendable = error.kind is FailureKind.MISSING_PROGRAM
         return (FailedError if mendable else RejectedError)(error.kind, str(error))
     if isinstance(error, UnsupportedElementError):
         return RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error))
+    if is_out_of_memory(error):
+        message = (
+            f"{formula}: too large for the memory of this GPU, even alone; try device: cpu, or a smaller cell"
+        )
+        return FailedError(FailureKind.OUT_OF_MEMORY, message)
     kind = FailureKind.NOT_FINITE if isinstance(error, NonFiniteEnergy) else FailureKind.EXPLODED
     return RejectedError(kind, str(error))
 

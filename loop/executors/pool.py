@@ -40,6 +40,8 @@ class Call:
     weight: float = 1.0
     future: Future[Any] = field(default_factory=Future)
     lost_before: bool = False
+    on_gpu: bool = False
+    """Done by the first worker alone, because two processes on one GPU would take its memory from one another."""
 
 
 class Seat:
@@ -105,26 +107,31 @@ class WorkerPool:
 
     def __init__(self, size: int, log_file: Path) -> None:
         self._log_file = log_file
-        self._preloads: list[tuple[Any, ...]] = []
+        self._preloads: list[tuple[bool, tuple[Any, ...]]] = []
         self._queue: list[Call] = []
         self._failed_starts = 0
-        self._seats = [self._seat() for _ in range(size)]
+        self._seats = [self._seat(place) for place in range(size)]
 
-    def preload(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Calls a function first in every worker, also in those that will replace lost ones."""
-        self._preloads.append((function, *arguments))
-        for seat in self._seats:
-            if not seat.broken:
+    def preload(self, function: Callable[..., Any], *arguments: Any, on_gpu: bool = False) -> None:
+        """Calls a function first in every worker that may need it, also in those that will replace lost ones."""
+        self._preloads.append((on_gpu, (function, *arguments)))
+        for place, seat in enumerate(self._seats):
+            if not seat.broken and (place == 0 or not on_gpu):
                 seat.starting.append(seat.worker.submit(function, *arguments))
 
     def submit(
-        self, seconds: float, function: Callable[..., Any], *arguments: Any, weight: float = 1.0
+        self,
+        seconds: float,
+        function: Callable[..., Any],
+        *arguments: Any,
+        weight: float = 1.0,
+        on_gpu: bool = False,
     ) -> Call:
         """Queues a call that may take so many seconds; `weight` is a guess of how long it takes, in any unit.
 
         The call's future ends with the result, what the function raised, WorkerLostError or OverdueError.
         """
-        call = Call(function, arguments, seconds, weight)
+        call = Call(function, arguments, seconds, weight, on_gpu=on_gpu)
         self._queue.append(call)
         self._hand_out()
         return call
@@ -171,8 +178,8 @@ class WorkerPool:
         for seat in seats:
             seat.worker.kill()
 
-    def _seat(self) -> Seat:
-        return Seat(self._log_file, self._preloads)
+    def _seat(self, place: int) -> Seat:
+        return Seat(self._log_file, [call for on_gpu, call in self._preloads if place == 0 or not on_gpu])
 
     def _attend(self, place: int) -> None:
         seat = self._seats[place]
@@ -211,13 +218,16 @@ class WorkerPool:
                 f"{STARTS} worker processes in a row ended before they were ready ({seat.worker.how_it_ended()}). "
                 f"See {self._log_file}, or try executor.kind=serial"
             )
-        self._seats[place] = self._seat()
+        self._seats[place] = self._seat(place)
 
     def _hand_out(self) -> None:
         for place, seat in enumerate(self._seats):
             if not self._queue or any(s.call and s.call.lost_before for s in self._seats):
                 return
-            heaviest = max(self._queue, key=lambda call: call.weight)
+            here = [call for call in self._queue if place == 0 or not call.on_gpu]
+            if not here:
+                continue
+            heaviest = max(here, key=lambda call: call.weight)
             if heaviest.lost_before and any(s.call for s in self._seats):
                 return
             if seat.call is not None or not seat.started:

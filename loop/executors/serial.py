@@ -12,7 +12,7 @@ from typing import Any, Literal
 from loop.executors.base import Dispatcher, ExecutorSettings
 from loop.executors.logs import streams_to
 from loop.executors.records import attempt_folder
-from loop.executors.tasks import RunningTask, evaluate
+from loop.executors.tasks import RunningTask, evaluate_together
 from materials.evaluation import Outcome, Request, Ticket
 from oracles.base import OracleSettings
 
@@ -27,7 +27,7 @@ class SerialExecutorSettings(ExecutorSettings):
 
 
 class SerialDispatcher(Dispatcher):
-    """Evaluates the oldest request inside `wait`, one per call."""
+    """Evaluates the oldest request inside `wait`, one per call, or a batch where its oracle prefers that."""
 
     def __init__(self, folder: Path, seconds_per_evaluation: float) -> None:
         super().__init__(folder, seconds_per_evaluation)
@@ -49,13 +49,16 @@ class SerialDispatcher(Dispatcher):
     def _advance(self, timeout: float | None) -> list[Outcome]:
         if not self._queue:
             return []
-        settings, request, attempt = next(iter(self._queue.values()))
+        settings, first, attempt = next(iter(self._queue.values()))
+        same = [task[1:] for task in self._queue.values() if task[0] == settings]
+        asked = same[: settings.preferred_batch]
         self._since = time.monotonic()
-        with streams_to(attempt_folder(self.folder, request.key, attempt)):
-            outcome = evaluate(settings, request, self.folder, attempt)
+        with streams_to(attempt_folder(self.folder, first.key, attempt)):
+            outcomes = evaluate_together(settings, asked, self.folder)
         self._since = None
-        del self._queue[request.key]
-        return [outcome]
+        for request, _ in asked:
+            del self._queue[request.key]
+        return outcomes
 
     def _stop(self, ticket: Ticket) -> bool:
         return self._queue.pop(ticket.key, None) is not None

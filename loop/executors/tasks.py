@@ -15,6 +15,7 @@ from pathlib import Path
 from loop.executors.records import attempt_folder, file_artifacts, find_outcome, write_outcome
 from materials.base import BadMeasurementError, Measurement, canonical_json
 from materials.evaluation import Failure, FailureKind, Outcome, Request, Status
+from materials.memory import is_out_of_memory
 from materials.properties import PROPERTIES
 from oracles.base import Oracle, OracleSettings
 
@@ -74,40 +75,93 @@ def preload(settings: OracleSettings) -> None:
 
 
 def evaluate(settings: OracleSettings, request: Request, folder: Path, attempt: int) -> Outcome:
-    """Evaluates one request in this process; a fault becomes an outcome with a typed failure.
+    """Evaluates one request in this process; see `evaluate_together`."""
+    [outcome] = evaluate_together(settings, [(request, attempt)], folder)
+    return outcome
 
-    Writes outcome.json, and traceback.txt where the oracle raised, into `folder/<key>/<attempt>/`. An outcome
-    that could not be written still comes back, with the reason under `unsaved` in its provenance.
+
+def evaluate_together(
+    settings: OracleSettings, asked: Sequence[tuple[Request, int]], folder: Path
+) -> list[Outcome]:
+    """Evaluates requests, each with the number of its attempt, in this process; a fault becomes a typed failure.
+
+    Writes outcome.json as soon as an outcome arrives, and traceback.txt where the oracle raised, into
+    `folder/<key>/<attempt>/`. An outcome that could not be written still comes back, with the reason under `unsaved` in
+    its provenance.
     """
-    place = attempt_folder(folder, request.key, attempt)
+    outcomes: list[Outcome] = []
+    todo: list[tuple[Request, Path]] = []
+    for request, attempt in asked:
+        place = attempt_folder(folder, request.key, attempt)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            # A worker can be lost after it wrote its outcome and before it gave it back.
+            before = find_outcome(folder, request.key, attempt)
+        except OSError as error:
+            outcomes.append(failed(request, _kind_of(error), f"{place}: {error}"))
+            continue
+        if before is not None and before.status in (Status.DONE, Status.REJECTED):
+            outcomes.append(before)
+        else:
+            todo.append((request, place))
+    return outcomes + (_ask(settings, todo) if todo else [])
+
+
+def _ask(settings: OracleSettings, todo: Sequence[tuple[Request, Path]]) -> list[Outcome]:
+    """Each request's outcome, recorded when it arrived."""
+    places = {request.key: (request, place) for request, place in todo}
+    answers: dict[str, list[Outcome]] = {key: [] for key in places}
+    outcomes: dict[str, Outcome] = {}
+    stray: list[Outcome] = []
+    fault: BaseException | None = None
+    started = time.perf_counter()
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        # A worker can be lost after it wrote its outcome and before it gave it back.
-        before = find_outcome(folder, request.key, attempt)
+        oracle = oracle_of(settings)
+        started = time.perf_counter()  # loading a model is not part of what an evaluation costs
+        for answer in oracle.evaluate([replace(r, folder=p.parent / WORK_FOLDER) for r, p in todo]):
+            if answer.key not in answers:
+                stray.append(answer)
+                continue
+            answers[answer.key].append(answer)
+            request, place = places[answer.key]
+            seconds = (time.perf_counter() - started) / len(todo)
+            outcomes[request.key] = _recorded(answers[request.key], settings, request, place, seconds)
+    except (Exception, SystemExit) as error:
+        fault = error
+    for request, place in todo:
+        if request.key in outcomes:
+            continue
+        if fault is None:
+            outcomes[request.key] = _recorded(stray, settings, request, place, 0.0)
+        else:
+            with suppress(OSError):
+                text = "".join(traceback.format_exception(fault))
+                (place / TRACEBACK_FILE).write_text(text, encoding="utf-8")
+            seconds = (time.perf_counter() - started) / len(todo)
+            outcomes[request.key] = _written(failed_by(fault, request, seconds), place)
+    return list(outcomes.values())
+
+
+def _recorded(
+    answers: Sequence[Outcome], settings: OracleSettings, request: Request, place: Path, seconds: float
+) -> Outcome:
+    """The outcome that an oracle's answers to a request come to, with its files, on disk."""
+    outcome = checked(answers, settings, request, seconds)
+    try:
+        outcome = file_artifacts(outcome, place)
     except OSError as error:
-        return failed(request, _kind_of(error), f"{place}: {error}")
-    if before is not None and before.status is Status.DONE:
-        return before
-    outcome = _ask(settings, request, place)
+        with suppress(OSError):
+            (place / TRACEBACK_FILE).write_text(traceback.format_exc(), encoding="utf-8")
+        outcome = failed_by(error, request, seconds)
+    return _written(outcome, place)
+
+
+def _written(outcome: Outcome, place: Path) -> Outcome:
     try:
         write_outcome(outcome, place)
     except OSError as error:
         return replace(outcome, provenance={**outcome.provenance, "unsaved": f"{place}: {error}"})
     return outcome
-
-
-def _ask(settings: OracleSettings, request: Request, place: Path) -> Outcome:
-    started = time.perf_counter()
-    try:
-        oracle = oracle_of(settings)
-        started = time.perf_counter()  # loading a model is not part of what an evaluation costs
-        answers = list(oracle.evaluate([replace(request, folder=place.parent / WORK_FOLDER)]))
-        outcome = checked(answers, settings, request, time.perf_counter() - started)
-        return file_artifacts(outcome, place)
-    except (Exception, SystemExit) as error:
-        with suppress(OSError):
-            (place / TRACEBACK_FILE).write_text(traceback.format_exc(), encoding="utf-8")
-        return failed_by(error, request, time.perf_counter() - started)
 
 
 def failed(request: Request, kind: FailureKind, message: str, seconds: float = 0.0) -> Outcome:
@@ -131,15 +185,9 @@ def failed_by(error: BaseException, request: Request, seconds: float = 0.0) -> O
 def _kind_of(error: BaseException) -> FailureKind:
     if isinstance(error, BadMeasurementError):
         return FailureKind.BAD_RESULT
-    number = getattr(error, "errno", None) if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FailureKind.DISK_FULL
-    text = str(error).lower()
-    # torch says so with a RuntimeError, on CPU as on GPU.
-    torch_says_so = isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )
-    if isinstance(error, MemoryError) or number == errno.ENOMEM or torch_says_so:
+    if is_out_of_memory(error):
         return FailureKind.OUT_OF_MEMORY
     return FailureKind.ERROR
 

@@ -17,7 +17,8 @@ from pymatgen.core import Lattice, Structure
 
 from materials.base import Candidate, Composition, Crystal, Measurement, Origin
 from materials.evaluation import Outcome, Request, Status, Ticket, request_key
-from oracles.base import Oracle, OracleSettings, TicketOracle, TicketOracleSettings
+from oracles.base import Oracle, OracleSettings, Resources, TicketOracle, TicketOracleSettings
+from oracles.relax import RelaxSettings
 
 
 class TrialSettings(OracleSettings):
@@ -26,6 +27,16 @@ class TrialSettings(OracleSettings):
     kind: Literal["trial"] = "trial"
     does: str = "answers"
     mark: Path = Path("/nowhere")
+    batch: int = 1
+    gpus: int = 0
+
+    @property
+    def preferred_batch(self) -> int:
+        return self.batch
+
+    @property
+    def resources(self) -> Resources:  # type: ignore[override]
+        return Resources(gpus=self.gpus)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -48,8 +59,10 @@ class TrialOracle(Oracle):
         self.does = settings.does
         self.mark = settings.mark
         self.asked = 0
+        self.together = 0
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Outcome]:
+        self.together = len(requests)
         for request in requests:
             self.asked += 1
             yield from getattr(self, self.does.replace(" ", "_"))(request)
@@ -63,7 +76,7 @@ class TrialOracle(Oracle):
             oracle=request.oracle,
             status=Status.DONE,
             measurements=(measured,),
-            provenance={"pid": os.getpid(), "asked": self.asked},
+            provenance={"pid": os.getpid(), "asked": self.asked, "together": self.together},
         )
 
     def answers(self, request: Request) -> Iterator[Outcome]:
@@ -86,6 +99,21 @@ class TrialOracle(Oracle):
         while not (self.mark / "go").exists():
             time.sleep(0.01)
         yield self.answer(request)
+
+    def waits_for_go_after_the_first(self, request: Request) -> Iterator[Outcome]:
+        yield from self.answers(request) if request.replicate == 0 else self.waits_for_go(request)
+
+    def dies_at_the_second(self, request: Request) -> Iterator[Outcome]:
+        yield from self.dies(request) if request.replicate == 1 else self.answers(request)
+
+    def dies_once_at_the_second(self, request: Request) -> Iterator[Outcome]:
+        yield from self.dies_once(request) if request.replicate == 1 else self.answers(request)
+
+    def raises_at_the_second(self, request: Request) -> Iterator[Outcome]:
+        yield from self.raises(request) if request.replicate == 1 else self.answers(request)
+
+    def forgets_the_second(self, request: Request) -> Iterator[Outcome]:
+        yield from () if request.replicate == 1 else self.answers(request)
 
     def raises(self, request: Request) -> Iterator[Outcome]:
         raise ZeroDivisionError("the reason")
@@ -180,6 +208,18 @@ class TrialOracle(Oracle):
         file = self.mark / "trajectory.txt"
         file.write_text("steps")
         yield dataclasses.replace(self.answer(request), artifacts={"trajectory": {"path": str(file)}})
+
+
+class BatchesOnProcessor(RelaxSettings):
+    """What `device: cuda` does, without a GPU."""
+
+    @property
+    def batched(self) -> bool:
+        return True
+
+    @property
+    def preferred_batch(self) -> int:
+        return 3
 
 
 def request_for(settings: OracleSettings, number: int = 0, atoms: int = 0) -> Request:

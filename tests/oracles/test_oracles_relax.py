@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,14 @@ def test_what_decides_the_result_is_in_the_fingerprint_or_the_version() -> None:
     for options in ({"fmax": 0.05}, {"steps": 10}, {"cell": False}, {"keep_symmetry": True}):
         assert RelaxSettings.model_validate(options).fingerprint() != plain.fingerprint()
     assert RelaxSettings(potential="7net-l3i5").model_version() != plain.model_version()
+
+
+def test_where_it_runs_does_not_change_what_it_means() -> None:
+    assert RelaxSettings(device="cpu").fingerprint() == RelaxSettings().fingerprint()
+    assert RelaxSettings(device="cpu").preferred_batch == 1
+
+
+@pytest.mark.skipif(find_spec("torch_sim") is not None, reason="torch-sim is installed")
+def test_a_gpu_without_torch_sim_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValidationError, match=r"pip install 'matloop\[gpu\]'"):
+        RelaxSettings(device="cuda")
