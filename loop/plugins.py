@@ -224,6 +224,7 @@ ORACLES = Kinds(
         "hull": "oracles.hull:HullSettings",
         "bvse": "oracles.bvse:BondValenceSettings",
         "table": "oracles.table:TableSettings",
+        "dft": "oracles.dft:DftSettings",
         "learned": "oracles.learned:LearnedSettings",
     },
     "matloop.oracles",

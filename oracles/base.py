@@ -84,6 +84,8 @@ class OracleSettings(Settings):
     typical_seconds: ClassVar[float] = 1.0
     """A first guess of one evaluation's cost, until history teaches better."""
     preferred_batch: ClassVar[int] = 1
+    judges_doubt: ClassVar[bool] = False
+    """Its answer settles whether a doubted material is what earlier oracles took it for (Answer.doubt)."""
 
     def meaning(self) -> dict[str, Any]:
         """All but the walltime, which decides what is answered but no answer."""
