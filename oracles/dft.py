@@ -140,11 +140,11 @@ class DftOracle(OneByOneOracle):
         folder.mkdir(parents=True, exist_ok=True)
         atoms = magnetic_atoms(structure)
         try:
-            with typed_faults(self._code.name, structure.composition.reduced_formula, folder):
+            with typed_faults(self._code, structure.composition.reduced_formula, folder):
                 atoms.calc = self._code.calculator(atoms, folder, robust)
                 energy = float(atoms.get_potential_energy())
                 forces = np.asarray(atoms.get_forces(), dtype=float)
-                moment = float(atoms.get_magnetic_moment()) if _is_magnetic(atoms) else None
+                moment = self._code.moment(atoms, folder)
                 _check(energy, forces, len(atoms))
                 edges = self._code.band_edges(atoms, folder) if self._settings.band_gap else None
                 if edges is not None and not 0 <= edges.gap <= LARGEST_GAP:
@@ -204,10 +204,6 @@ def working_folder(request: Request) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="matloop-dft-") as folder:
         yield Path(folder)
-
-
-def _is_magnetic(atoms: Atoms) -> bool:
-    return bool(np.any(atoms.get_initial_magnetic_moments()))
 
 
 def _check(energy: float, forces: NDArray[np.float64], atoms: int) -> None:

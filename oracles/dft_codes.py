@@ -42,6 +42,15 @@ class Code(ABC):
     def band_edges(self, atoms: Atoms, folder: Path) -> BandEdges:
         """The gap of atoms whose calculator has just found the ground state; works in `folder`, which exists."""
 
+    def moment(self, atoms: Atoms, folder: Path) -> float | None:
+        """Magnetic moment of the cell in Bohr magnetons; None where the calculation has paired spins."""
+        magnetic = bool(atoms.get_initial_magnetic_moments().any())
+        return float(atoms.get_magnetic_moment()) if magnetic else None
+
+    def says_unconverged(self, folder: Path) -> bool:
+        """Whether the output in `folder` says that self-consistency was missed, where no exception does."""
+        return False
+
     def clean(self, folder: Path) -> None:  # noqa: B027 - most programs are told to write no large files
         """Deletes wave functions and densities below `folder`."""
 
@@ -71,8 +80,9 @@ def keep_input(parameters: Mapping[str, Any], atoms: Atoms, folder: Path) -> Non
 
 def code_for(name: str, protocol: Protocol, arguments: Mapping[str, Any]) -> Code:
     """The program of that name, or the ASE calculator at the import path `module:Class`."""
-    if name == "gpaw":
-        from oracles.dft_gpaw import Gpaw
+    from oracles.dft_espresso import Espresso
+    from oracles.dft_gpaw import Gpaw
+    from oracles.dft_programs import Cp2k, Imported, Vasp
 
-        return Gpaw(protocol, arguments)
-    raise ValueError(name)
+    named: dict[str, type[Code]] = {code.name: code for code in (Gpaw, Espresso, Vasp, Cp2k)}
+    return named[name](protocol, arguments) if name in named else Imported(name, protocol, arguments)

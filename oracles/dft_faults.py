@@ -10,12 +10,27 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from materials.evaluation import FailureKind
 from oracles.one_by_one import FailedError
 
+if TYPE_CHECKING:
+    from oracles.dft_codes import Code
+
 LITTLE_SPACE = 1_000_000  # bytes; a program that dies with less left died of it
-LONGEST_TAIL = 400  # characters of a program's own words
+LONGEST_MESSAGE = 400  # characters of an exception's own words
+# What reading a broken output raises, or a program that ended with an error.
+UNREADABLE = (
+    subprocess.CalledProcessError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    AssertionError,
+)
 
 
 class NotConvergedError(Exception):
@@ -30,34 +45,23 @@ def need_program(command: str, remedy: str) -> None:
 
 
 @contextmanager
-def typed_faults(code: str, formula: str, folder: Path) -> Iterator[None]:
+def typed_faults(code: Code, formula: str, folder: Path) -> Iterator[None]:
     """Turns what `code` raises within into NotConvergedError, FailedError, or OSError for a full disk."""
-    from ase.calculators.calculator import CalculatorError, SCFError
+    from ase.calculators.calculator import SCFError
 
-    where = f"{code}, {formula}, in {folder}"
+    where = f"{code.name}, {formula}, in {folder}"
     try:
         yield
     except SCFError as error:
         raise NotConvergedError(f"{where}: {error}") from error
-    except subprocess.CalledProcessError as error:
-        _full_disk(folder)
+    except UNREADABLE as error:
+        if shutil.disk_usage(folder).free < LITTLE_SPACE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        if code.says_unconverged(folder):
+            raise NotConvergedError(f"{where}: self-consistency was not reached") from error
+        said = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
         raise FailedError(
-            FailureKind.BAD_RESULT, f"{where}: ended with exit code {error.returncode}"
+            FailureKind.BAD_RESULT, f"{where}: no usable answer ({said}); see the log"
         ) from error
-    except (
-        CalculatorError,
-        ArithmeticError,
-        LookupError,
-        AttributeError,
-        ValueError,
-        AssertionError,
-    ) as error:
-        _full_disk(folder)
-        message = f"{where}: its answer cannot be read ({type(error).__name__}: {error}"[:LONGEST_TAIL] + ")"
-        raise FailedError(FailureKind.BAD_RESULT, f"{message}; see the log there") from error
-
-
-def _full_disk(folder: Path) -> None:
-    """Raises the error that the program met and did not pass on, where the disk is full."""
-    if shutil.disk_usage(folder).free < LITTLE_SPACE:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    if code.says_unconverged(folder):
+        raise NotConvergedError(f"{where}: self-consistency was not reached")

@@ -81,8 +81,7 @@ class Gpaw(Code):
 
     def band_edges(self, atoms: Atoms, folder: Path) -> BandEdges:
         calculator = atoms.calc
-        moment = calculator.get_magnetic_moment() if calculator.get_spin_polarized() else None
-        filled = filled_bands(calculator.get_number_of_electrons(), moment)
+        filled = filled_bands(calculator.get_number_of_electrons(), self.moment(atoms, folder))
         if filled is None:
             return METAL
         kpoints = gap_kpoints(atoms, self.protocol.band_spacing)
