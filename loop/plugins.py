@@ -225,6 +225,7 @@ ORACLES = Kinds(
         "bvse": "oracles.bvse:BondValenceSettings",
         "table": "oracles.table:TableSettings",
         "dft": "oracles.dft:DftSettings",
+        "optics": "oracles.optics:OpticsSettings",
         "learned": "oracles.learned:LearnedSettings",
     },
     "matloop.oracles",

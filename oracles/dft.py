@@ -27,6 +27,7 @@ from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from materials.relaxation import Relaxation
     from oracles.dft_codes import Code
 
 LARGEST_GAP = 30.0  # eV
@@ -44,8 +45,14 @@ class DftSettings(OracleSettings):
     """How finely: fast, standard or tight."""
     band_gap: bool = True
     """Measure the band gap too."""
+    relax: bool = False
+    """Relax atoms and cell first; what follows gets the relaxed crystal."""
+    fmax: float = Field(default=0.05, gt=0)
+    """Relaxed when no force is larger, eV/angstrom."""
+    steps: int = Field(default=60, ge=1)
+    """Most steps of each optimiser."""
     confirms: float = Field(default=0.3, gt=0)
-    """A doubted material is believed where no force is larger, eV/angstrom."""
+    """A doubted material that is not relaxed here is believed where no force is larger, eV/angstrom."""
     walltime: float | None = Field(default=14400.0, gt=0)
     """Seconds after which one evaluation is given up."""
     resources: ClassVar[Resources] = Resources(memory=4.0)
@@ -62,7 +69,7 @@ class DftSettings(OracleSettings):
         return "PBE"
 
     def model_version(self) -> str:
-        return f"{self.calculator} {_installed(self.calculator)}".strip()
+        return f"{self.calculator} {installed_version(self.calculator)}".strip()
 
     @property
     def energy_source(self) -> str | None:
@@ -73,7 +80,8 @@ class DftSettings(OracleSettings):
         return DftOracle(self)
 
 
-def _installed(distribution: str) -> str:
+def installed_version(distribution: str) -> str:
+    """Empty where it is not installed."""
     try:
         return version(distribution)
     except (PackageNotFoundError, ValueError):
@@ -82,8 +90,13 @@ def _installed(distribution: str) -> str:
 
 @dataclass(frozen=True)
 class GroundState:
-    """Energy in eV, forces [atom, 3] in eV/angstrom, moment in Bohr magnetons of the cell, and the gap if asked."""
+    """Energy in eV, forces [atom, 3] in eV/angstrom, moment in Bohr magnetons of the cell, and the gap if asked.
 
+    structure: what it is of; relaxation: how it was found, where it was relaxed.
+    """
+
+    structure: pmg.Structure
+    relaxation: Relaxation | None
     energy: float
     forces: NDArray[np.float64]
     moment: float | None
@@ -104,9 +117,17 @@ class DftOracle(OneByOneOracle):
         self._code: Code = code_for(settings.calculator, PROTOCOLS[settings.protocol], settings.arguments)
 
     def measure(self, request: Request) -> Answer:
+        from oracles.dft_attempts import first_converged
+
         structure = ordered(request)
+        formula = structure.composition.reduced_formula
         with working_folder(request) as folder:
-            state, tried = self._ground_state(structure, folder)
+            state, tried = first_converged(
+                self._code,
+                formula,
+                folder / "ground_state",
+                lambda place, robust: self._ground_state(structure, place, robust),
+            )
         values = {"energy_per_atom": state.energy / len(structure), "max_force": state.max_force}
         if state.edges is not None:
             values |= {"band_gap": state.edges.gap, "direct_band_gap": state.edges.direct_gap}
@@ -115,46 +136,47 @@ class DftOracle(OneByOneOracle):
             for name, value in values.items()
         )
         return Answer(
-            measurements, provenance=self._provenance(state, tried), doubt=self._doubt(state.max_force)
+            measurements,
+            None if state.relaxation is None else Crystal(state.structure),
+            self._provenance(state, tried),
+            doubt=None if self._settings.relax else self._doubt(state.max_force),
         )
 
-    def _ground_state(self, structure: pmg.Structure, folder: Path) -> tuple[GroundState, list[str]]:
-        """The ground state and the folders of the attempts; a second attempt has robust settings."""
-        from oracles.dft_faults import NotConvergedError
-
-        formula = structure.composition.reduced_formula
-        why: dict[str, str] = {}
-        for name, robust in (("ground_state", False), ("ground_state_robust", True)):
-            try:
-                return self._attempt(structure, folder / name, robust), [*why, name]
-            except NotConvergedError as error:
-                why[name] = str(error)
-        message = (
-            f"{formula}: not self-consistent with usual and with robust settings; the logs are in {folder}"
-        )
-        raise RejectedError(FailureKind.NOT_CONVERGED, message, {"attempts": why, "folder": str(folder)})
-
-    def _attempt(self, structure: pmg.Structure, folder: Path, robust: bool) -> GroundState:
-        from oracles.dft_faults import typed_faults
-
-        folder.mkdir(parents=True, exist_ok=True)
+    def _ground_state(self, structure: pmg.Structure, folder: Path, robust: bool) -> GroundState:
+        relaxation = self._relaxed(structure, folder, robust) if self._settings.relax else None
+        structure = structure if relaxation is None else relaxation.structure
         atoms = magnetic_atoms(structure)
+        atoms.calc = self._code.calculator(atoms, folder, robust)
+        energy = float(atoms.get_potential_energy())
+        forces = np.asarray(atoms.get_forces(), dtype=float)
+        _check(energy, forces, len(atoms))
+        moment = self._code.moment(atoms, folder)
+        edges = self._code.band_edges(atoms, folder) if self._settings.band_gap else None
+        if edges is not None and not edges.gap <= LARGEST_GAP:
+            raise ValueError(f"a band gap of {edges.gap} eV")
+        return GroundState(structure, relaxation, energy, forces, moment, edges)
+
+    def _relaxed(self, structure: pmg.Structure, folder: Path, robust: bool) -> Relaxation:
+        """Raises RejectedError where no minimum is reached."""
+        from materials.relaxation import RelaxationError
+        from oracles.dft_relaxation import relax_with
+
+        settings, formula = self._settings, structure.composition.reduced_formula
+        place = folder / "relaxation"
+        place.mkdir(exist_ok=True)
         try:
-            with typed_faults(self._code, structure.composition.reduced_formula, folder):
-                atoms.calc = self._code.calculator(atoms, folder, robust)
-                energy = float(atoms.get_potential_energy())
-                forces = np.asarray(atoms.get_forces(), dtype=float)
-                moment = self._code.moment(atoms, folder)
-                _check(energy, forces, len(atoms))
-                edges = self._code.band_edges(atoms, folder) if self._settings.band_gap else None
-                if edges is not None and not 0 <= edges.gap <= LARGEST_GAP:
-                    raise ValueError(f"a band gap of {edges.gap} eV")
-        finally:
-            self._code.clean(folder)
-        return GroundState(energy, forces, moment, edges)
+            found = relax_with(self._code, structure, place, robust, settings.fmax, settings.steps)
+        except RelaxationError as error:
+            raise RejectedError(FailureKind.EXPLODED, str(error)) from error
+        if not found.converged:
+            message = f"{formula}: forces above fmax {settings.fmax:g} after {settings.steps} steps; raise steps or fmax"
+            raise RejectedError(FailureKind.NOT_CONVERGED, message)
+        return found
 
     def _provenance(self, state: GroundState, tried: list[str]) -> dict[str, Any]:
         edges = {} if state.edges is None else {"band_edges": state.edges.to_dict()}
+        found = state.relaxation
+        relaxed = {} if found is None else {"steps": found.steps, "volume_change": found.volume_change}
         return {
             "version": self._settings.model_version(),
             "protocol": {"name": self._settings.protocol, **vars(self._code.protocol)},
@@ -163,6 +185,7 @@ class DftOracle(OneByOneOracle):
             "magnetic_moment": state.moment,
             "attempts": tried,
             **edges,
+            **relaxed,
         }
 
     def _doubt(self, max_force: float) -> str:

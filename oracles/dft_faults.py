@@ -6,31 +6,19 @@ import errno
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from materials.evaluation import FailureKind
-from oracles.one_by_one import FailedError
+from oracles.one_by_one import FailedError, NoAnswerError
 
 if TYPE_CHECKING:
     from oracles.dft_codes import Code
 
 LITTLE_SPACE = 1_000_000  # bytes; a program that dies with less left died of it
 LONGEST_MESSAGE = 400  # characters of an exception's own words
-# What reading a broken output raises, or a program that ended with an error.
-UNREADABLE = (
-    subprocess.CalledProcessError,
-    RuntimeError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    AssertionError,
-)
 
 
 class NotConvergedError(Exception):
@@ -54,7 +42,17 @@ def typed_faults(code: Code, formula: str, folder: Path) -> Iterator[None]:
         yield
     except SCFError as error:
         raise NotConvergedError(f"{where}: {error}") from error
-    except UNREADABLE as error:
+    except FileNotFoundError as error:
+        if "PAW dataset" not in str(error):
+            raise
+        raise FailedError(
+            FailureKind.MISSING_DATA, f"{formula}: {error}; or run  gpaw install-data"
+        ) from error
+    except Exception as error:
+        if isinstance(error, NoAnswerError | OSError | MemoryError):
+            raise
+        if type(error).__name__ == "KohnShamConvergenceError":  # GPAW's, which may not be installed
+            raise NotConvergedError(f"{where}: {error}") from error
         if shutil.disk_usage(folder).free < LITTLE_SPACE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         if code.says_unconverged(folder):

@@ -10,7 +10,6 @@ import numpy as np
 from materials.evaluation import FailureKind
 from oracles.band_edges import METAL, BandEdges, Bands, band_edges, filled_bands
 from oracles.dft_codes import Code, keep_input, merged
-from oracles.dft_faults import NotConvergedError
 from oracles.dft_protocols import gap_kpoints, grid_size
 from oracles.one_by_one import FailedError
 
@@ -37,31 +36,26 @@ class Gpaw(Code):
     name = "gpaw"
 
     def calculator(self, atoms: Atoms, folder: Path, robust: bool = False) -> Calculator:
-        try:
-            from gpaw import GPAW, KohnShamConvergenceError
-        except ImportError as error:
-            raise FailedError(FailureKind.MISSING_PROGRAM, f"{MISSING}: {error}") from error
-        parameters = self._parameters(atoms, robust)
+        _need_gpaw()
+        from gpaw import GPAW
+
+        parameters = self.parameters(atoms, robust)
         keep_input(parameters, atoms, folder)
+        made: Calculator = GPAW(txt=str(folder / LOG), **parameters)
+        return made
 
-        class WatchedGpaw(GPAW):  # type: ignore[misc]
-            """Says in ASE's words that it did not converge, and in ours which data are missing."""
+    def modern_calculator(self, atoms: Atoms, folder: Path, robust: bool = False) -> Calculator:
+        """The same by GPAW's newer implementation, which its response tools need."""
+        _need_gpaw()
+        from gpaw.new.ase_interface import GPAW
 
-            def calculate(self, *arguments: Any, **named: Any) -> None:
-                from ase.calculators.calculator import SCFError
+        parameters = self.parameters(atoms, robust)
+        del parameters["mode"]["dedecut"]
+        keep_input(parameters, atoms, folder)
+        made: Calculator = GPAW(txt=str(folder / LOG), **parameters)
+        return made
 
-                try:
-                    super().calculate(*arguments, **named)
-                except KohnShamConvergenceError as error:
-                    raise SCFError(str(error)) from error
-                except FileNotFoundError as error:
-                    if "PAW dataset" not in str(error):
-                        raise
-                    raise FailedError(FailureKind.MISSING_DATA, f"GPAW: {error}") from error
-
-        return WatchedGpaw(txt=str(folder / LOG), **parameters)
-
-    def _parameters(self, atoms: Atoms, robust: bool) -> dict[str, Any]:
+    def parameters(self, atoms: Atoms, robust: bool) -> dict[str, Any]:
         protocol = self.protocol
         defaults = {
             "mode": {"name": "pw", "ecut": protocol.cutoff, "dedecut": "estimate"},
@@ -90,21 +84,23 @@ class Gpaw(Code):
 
 def _bands(calculator: Any, kpoints: Any, filled: int, folder: Path) -> Bands:
     """Eigenvalues at `kpoints` in the fixed density of the ground state, a few k-points at a time."""
-    from gpaw import KohnShamConvergenceError
-
     parts = []
     for number, start in enumerate(range(0, len(kpoints), KPOINTS_AT_ONCE)):
         some = kpoints[start : start + KPOINTS_AT_ONCE]
-        try:
-            fixed = calculator.fixed_density(
-                kpts=some,
-                symmetry="off",
-                nbands=filled + EMPTY_BANDS,
-                convergence={"bands": filled + 1},
-                txt=str(folder / f"bands_{number}.txt"),
-            )
-        except KohnShamConvergenceError as error:
-            raise NotConvergedError(f"bands at fixed density: {error}") from error
+        fixed = calculator.fixed_density(
+            kpts=some,
+            symmetry="off",
+            nbands=filled + EMPTY_BANDS,
+            convergence={"bands": filled + 1},
+            txt=str(folder / f"bands_{number}.txt"),
+        )
         spins = range(fixed.get_number_of_spins())
         parts.append([[fixed.get_eigenvalues(kpt=k, spin=s) for k in range(len(some))] for s in spins])
     return Bands(kpoints, np.concatenate([np.asarray(part) for part in parts], axis=1))
+
+
+def _need_gpaw() -> None:
+    try:
+        import gpaw  # noqa: F401 - whether it can be imported is the question
+    except ImportError as error:
+        raise FailedError(FailureKind.MISSING_PROGRAM, f"{MISSING}: {error}") from error

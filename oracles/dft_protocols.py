@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 ProtocolName = Literal["fast", "standard", "tight"]
+PATH_REFINEMENT = 2.0  # a line of points is cheap, and edges like to lie on it
+ROUNDING = 1e-3  # of a point: equal axes get equal numbers in spite of rounded cells
 SYMMETRY_PRECISION = 1e-3  # angstrom; databases round coordinates
 
 
@@ -48,7 +50,7 @@ def grid_size(atoms: Atoms, spacing: float) -> tuple[int, int, int]:
     keeps the symmetry of hexagonal cells too.
     """
     lengths = 2 * math.pi * np.linalg.norm(atoms.cell.reciprocal(), axis=1)
-    counts = [max(1, math.ceil(length / spacing - 1e-6)) for length in lengths]
+    counts = [max(1, math.ceil(length / spacing - ROUNDING)) for length in lengths]
     a, b, c = (count if count == 1 else count + count % 2 for count in counts)
     return a, b, c
 
@@ -57,8 +59,8 @@ def gap_kpoints(atoms: Atoms, spacing: float) -> NDArray[np.float64]:
     """K-points [k, 3] among which the band edges are looked for.
 
     The irreducible points of a Gamma-centred grid, and the path through all high-symmetry points of the Bravais lattice
-    (Setyawan, Curtarolo, Comput. Mater. Sci. 49, 299 (2010)), both at most `spacing` apart: edges lie on either
-    (silicon's conduction band minimum is between Gamma and X).
+    (Setyawan, Curtarolo, Comput. Mater. Sci. 49, 299 (2010)), at most `spacing` and half of it apart: edges lie on
+    either (silicon's conduction band minimum is between Gamma and X).
     """
     import spglib
 
@@ -68,11 +70,57 @@ def gap_kpoints(atoms: Atoms, spacing: float) -> NDArray[np.float64]:
         size, cell, is_shift=(0, 0, 0), symprec=SYMMETRY_PRECISION
     )
     grid = addresses[np.unique(mapping)] / np.array(size)
-    # ASE's density has no factor 2 pi in the path's length.
-    path = atoms.cell.bandpath(density=2 * math.pi / spacing).kpts
+    path = atoms.cell.bandpath(density=PATH_REFINEMENT / spacing).kpts
     points = np.concatenate([grid, path])
     _, first = np.unique(np.round(points, 6), axis=0, return_index=True)
     return np.asarray(points[np.sort(first)], dtype=float)
+
+
+@dataclass(frozen=True)
+class WeightedPoints:
+    """K-points [k, 3] in units of the reciprocal vectors, their weights [k], of sum 1, and the size of their grid."""
+
+    kpoints: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    size: tuple[int, int, int]
+
+
+def shifted_grid(atoms: Atoms, spacing: float) -> WeightedPoints:
+    """The irreducible points of a grid moved by half a step along each axis.
+
+    It avoids high-symmetry points, which stand for too little of the Brillouin zone: sums over transitions converge
+    much earlier. Only rotations under which the moved grid is whole are used.
+    """
+    size = np.array(grid_size(atoms, spacing))
+    points = (
+        np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1).reshape(-1, 3) + 0.5
+    ) / size
+    least = np.arange(len(points))
+    for rotation in _rotations(atoms):
+        for sign in (1, -1):  # time reversal
+            places = (sign * points @ rotation) * size - 0.5
+            if np.allclose(places, np.rint(places), atol=1e-6):
+                images = np.ravel_multi_index(tuple((np.rint(places).astype(int) % size).T), tuple(size))
+                least = np.minimum(least, images)
+    kept, counts = np.unique(least, return_counts=True)
+    return WeightedPoints(points[kept], counts / counts.sum(), (int(size[0]), int(size[1]), int(size[2])))
+
+
+def cartesian_rotations(atoms: Atoms) -> NDArray[np.float64]:
+    """The crystal's point group [g, 3, 3] in Cartesian coordinates."""
+    cell = atoms.cell.array.T
+    return np.array([cell @ rotation @ np.linalg.inv(cell) for rotation in _rotations(atoms)])
+
+
+def _rotations(atoms: Atoms) -> NDArray[np.int_]:
+    """The point group in units of the lattice vectors, acting on columns; row vectors of k-points from the right."""
+    import spglib
+
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    found = spglib.get_symmetry(cell, symprec=SYMMETRY_PRECISION)
+    if found is None:
+        return np.eye(3, dtype=int)[None]
+    return np.unique(found["rotations"], axis=0)
 
 
 def initial_moments(atoms: Atoms) -> NDArray[np.float64] | None:
