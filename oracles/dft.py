@@ -169,8 +169,8 @@ class DftOracle(OneByOneOracle):
         except RelaxationError as error:
             raise RejectedError(FailureKind.EXPLODED, str(error)) from error
         if not found.converged:
-            message = f"{formula}: forces above fmax {settings.fmax:g} after {settings.steps} steps; raise steps or fmax"
-            raise RejectedError(FailureKind.NOT_CONVERGED, message)
+            message = f"{formula}: forces above fmax {settings.fmax:g} after {settings.steps} steps"
+            raise RejectedError(FailureKind.NOT_CONVERGED, f"{message}; raise steps or fmax")
         return found
 
     def _provenance(self, state: GroundState, tried: list[str]) -> dict[str, Any]:

@@ -91,9 +91,7 @@ class HullOracle(OneByOneOracle):
         self._hull = settings.hull()
 
     def measure(self, request: Request) -> Answer:
-        energy = request.measured("energy_per_atom")
-        if energy is None:
-            raise ValueError(f"{request.oracle}: an earlier oracle must measure energy_per_atom")
+        energy = _latest_energy(request, self._settings.fidelity)
         if not (isinstance(request.material, Crystal) and request.material.is_ordered):
             message = "only a crystal without partial occupancies has an energy on the hull"
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
@@ -133,6 +131,14 @@ class HullOracle(OneByOneOracle):
             "decomposition": [vars(phase) for phase in distance.decomposition],
             "rediscovered": self._hull.matching_phase(structure),
         }
+
+
+def _latest_energy(request: Request, fidelity: str) -> Measurement:
+    """The latest energy of the reference's fidelity: DFT that confirmed a doubted material measured another one."""
+    for measured in reversed(request.measurements):
+        if measured.property == "energy_per_atom" and measured.fidelity == fidelity:
+            return measured
+    raise ValueError(f"{request.oracle}: an earlier oracle must measure energy_per_atom of fidelity {fidelity}")
 
 
 def _check(formula: str, distance: HullDistance) -> None:
