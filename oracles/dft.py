@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pymatgen.core as pmg
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from materials.base import Crystal, Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.band_edges import BandEdges
 from oracles.base import OracleSettings, Resources
-from oracles.dft_protocols import PROTOCOLS, ProtocolName, initial_moments
+from oracles.dft_protocols import PROTOCOLS, ProtocolName, check_functional, initial_moments
 from oracles.guards import why_wrong_volume
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from materials.relaxation import Relaxation
     from oracles.dft_codes import Code
 
+CODES = ("gpaw", "espresso", "vasp", "cp2k")
 LARGEST_GAP = 30.0  # eV
 
 
@@ -58,6 +59,27 @@ class DftSettings(OracleSettings):
     resources: ClassVar[Resources] = Resources(memory=4.0)
     typical_seconds: ClassVar[float] = 60.0
     judges_doubt: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _has_eigenvalues(self) -> DftSettings:
+        if self.calculator == "cp2k" and self.band_gap:
+            raise ValueError("ASE reads no eigenvalues of CP2K; set band_gap: false")
+        return self
+
+    @field_validator("calculator")
+    @classmethod
+    def _known(cls, calculator: str) -> str:
+        if calculator in CODES or all(calculator.partition(":")):
+            return calculator
+        raise ValueError(
+            f"{calculator!r} is none of {', '.join(CODES)}, and no import path such as package.module:Class"
+        )
+
+    @field_validator("arguments")
+    @classmethod
+    def _same_functional(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        check_functional(arguments)
+        return arguments
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,20 @@ class Protocol:
     band_spacing: float
     smearing: float
     energy_tolerance: float
+
+
+FUNCTIONAL_KEYS = frozenset({"xc", "gga", "metagga", "lhfcalc", "input_dft", "luse_vdw"})
+
+
+def check_functional(arguments: Mapping[str, Any]) -> None:
+    """Raises ValueError for arguments that name another functional than PBE, at any depth: results are labelled PBE."""
+    for key, value in arguments.items():
+        if key.lower() in FUNCTIONAL_KEYS and str(value).upper() not in ("PBE", "PE", "FALSE", "NONE"):
+            raise ValueError(
+                f"{key}: {value} is another functional than PBE, as which results are labelled; leave it out"
+            )
+        if isinstance(value, Mapping):
+            check_functional(value)
 
 
 # docs/dft.md has the convergence table behind these numbers.

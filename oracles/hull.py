@@ -138,7 +138,9 @@ def _latest_energy(request: Request, fidelity: str) -> Measurement:
     for measured in reversed(request.measurements):
         if measured.property == "energy_per_atom" and measured.fidelity == fidelity:
             return measured
-    raise ValueError(f"{request.oracle}: an earlier oracle must measure energy_per_atom of fidelity {fidelity}")
+    raise ValueError(
+        f"{request.oracle}: an earlier oracle must measure energy_per_atom of fidelity {fidelity}"
+    )
 
 
 def _check(formula: str, distance: HullDistance) -> None:

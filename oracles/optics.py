@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pymatgen.core as pmg
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from materials.base import Measurement
 from materials.evaluation import FailureKind, Request
@@ -30,6 +30,7 @@ from oracles.dft_protocols import (
     ProtocolName,
     WeightedPoints,
     cartesian_rotations,
+    check_functional,
     gap_kpoints,
     shifted_grid,
 )
@@ -63,6 +64,12 @@ class OpticsSettings(OracleSettings):
     """Seconds after which one evaluation is given up."""
     resources: ClassVar[Resources] = Resources(memory=4.0)
     typical_seconds: ClassVar[float] = 60.0
+
+    @field_validator("arguments")
+    @classmethod
+    def _same_functional(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        check_functional(arguments)
+        return arguments
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from pydantic import ValidationError
 from pymatgen.core import Structure
 
 from loop.executors.local import LocalExecutorSettings
@@ -292,6 +293,24 @@ def test_dft_energies_are_refused_by_the_hull() -> None:
     assert "cannot be compared" in misfit
     assert HullSettings().misfit([DftSettings(), RelaxSettings()]) is None
     assert DftSettings().energy_source != DftSettings(protocol="tight").energy_source
+
+
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        ({"calculator": "gpwa"}, "none of gpaw"),
+        ({"calculator": "cp2k"}, "band_gap: false"),
+        ({"arguments": {"xc": "HSE06"}}, "labelled"),
+        (
+            {"calculator": "espresso", "arguments": {"input_data": {"system": {"input_dft": "b3lyp"}}}},
+            "labelled",
+        ),
+        ({"protocol": "careful"}, "fast"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(block: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        DftSettings.model_validate(block)
 
 
 def made(name: str, arguments: dict[str, Any] | None = None) -> Code:
