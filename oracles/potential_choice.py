@@ -52,6 +52,14 @@ class PotentialSettings(OracleSettings):
     def energy_source(self) -> str | None:
         return self.model_version() if "energy_per_atom" in self.measures else None
 
+    @property
+    def energy_zero(self) -> str | None:
+        # All that ship have learned total energies of the Materials Project's PBE, and speak them by default.
+        name, _, modal = self.potential.lower().partition(":")
+        return (
+            "PBE of the Materials Project" if name in SHIPPED and modal in ("", "pbe") else self.energy_source
+        )
+
     def load(self) -> Potential:
         """The potential, loaded once per process."""
         return load_potential(self.potential, self.sha256)
