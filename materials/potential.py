@@ -267,7 +267,7 @@ def _batches(structures: Sequence[Structure], max_atoms: int) -> Iterator[list[S
 
 
 def to_atoms(structure: Structure) -> Atoms:
-    """The structure as periodic ASE atoms: species, cell, positions, and the site property `magmom` where it has one."""
+    """The structure as periodic ASE atoms: species, cell, positions, and `magmom` where sites have it."""
     from ase import Atoms
 
     numbers = [site.specie.Z for site in structure]
