@@ -226,6 +226,8 @@ ORACLES = Kinds(
         "table": "oracles.table:TableSettings",
         "electrochemistry": "oracles.electrochemistry:ElectrochemistrySettings",
         "insertion": "oracles.insertion:InsertionSettings",
+        "dft": "oracles.dft:DftSettings",
+        "optics": "oracles.optics:OpticsSettings",
         "learned": "oracles.learned:LearnedSettings",
     },
     "matloop.oracles",

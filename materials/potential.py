@@ -177,8 +177,15 @@ def _batches(structures: Sequence[Structure], max_atoms: int) -> Iterator[list[S
 
 
 def to_atoms(structure: Structure) -> Atoms:
-    """The structure as periodic ASE atoms: species, cell and positions, nothing else."""
+    """The structure as periodic ASE atoms: species, cell, positions, and `magmom` where sites have it."""
     from ase import Atoms
 
     numbers = [site.specie.Z for site in structure]
-    return Atoms(numbers=numbers, positions=structure.cart_coords, cell=structure.lattice.matrix, pbc=True)
+    moments = [site.properties.get("magmom") or 0.0 for site in structure]
+    return Atoms(
+        numbers=numbers,
+        positions=structure.cart_coords,
+        cell=structure.lattice.matrix,
+        pbc=True,
+        magmoms=[float(moment) for moment in moments] if any(moments) else None,
+    )

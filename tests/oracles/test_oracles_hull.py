@@ -49,6 +49,20 @@ def test_a_ground_state_lies_on_the_hull_and_is_rediscovered(reference: Referenc
     assert Outcome.from_dict(outcome.to_dict()) == outcome
 
 
+def test_an_energy_of_another_fidelity_is_not_put_on_the_hull(reference: ReferenceHull) -> None:
+    """As after DFT has confirmed a doubted material: its energy is the latest, and no energy of the reference's."""
+    phase = reference.known_phases("Li2O")[0]
+    crystal = Crystal(phase.structure())
+    potential = Measurement("energy_per_atom", phase.energy_per_atom, "eV/atom", "potential", "relax")
+    dft = Measurement("energy_per_atom", -100.0, "eV/atom", "PBE", "dft")
+    candidate = Candidate(crystal, Origin("test"))
+    request = Request("key", candidate, crystal, "hull", (potential, dft))
+    (outcome,) = HullSettings().build().evaluate([request])
+    assert values(outcome)["energy_above_hull"] == pytest.approx(0, abs=1e-3)
+    with pytest.raises(ValueError, match="fidelity potential"):
+        list(HullSettings().build().evaluate([Request("key", candidate, crystal, "hull", (dft,))]))
+
+
 def test_formation_energies_are_near_experiment(reference: ReferenceHull) -> None:
     # CODATA/NIST enthalpies of formation at 298 K: Li2O -597.9 kJ/mol, LiF -616.0 kJ/mol.
     for formula, enthalpy, atoms in (("Li2O", -597.9, 3), ("LiF", -616.0, 2)):

@@ -1,0 +1,259 @@
+"""Density-functional theory: energy, band gap and forces of a crystal, by any program that ASE can ask."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pymatgen.core as pmg
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from materials.base import Crystal, Measurement
+from materials.evaluation import FailureKind, Request
+from materials.properties import property_named
+from oracles.band_edges import BandEdges
+from oracles.base import OracleSettings, Resources
+from oracles.dft_protocols import PROTOCOLS, ProtocolName, check_functional, initial_moments
+from oracles.guards import why_wrong_volume
+from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from materials.relaxation import Relaxation
+    from oracles.dft_codes import Code
+
+CODES = ("gpaw", "espresso", "vasp", "cp2k")
+LARGEST_GAP = 30.0  # eV
+
+
+class DftSettings(OracleSettings):
+    """A density-functional calculation (PBE, without +U) of energy, largest force and band gap."""
+
+    kind: Literal["dft"] = "dft"
+    calculator: str = "gpaw"
+    """gpaw, espresso, vasp, cp2k, or an ASE calculator's import path `module:Class`."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """The calculator's own arguments; they win over the protocol's."""
+    protocol: ProtocolName = "standard"
+    """How finely: fast, standard or tight."""
+    band_gap: bool = True
+    """Measure the band gap too."""
+    relax: bool = False
+    """Relax atoms and cell first; what follows gets the relaxed crystal."""
+    fmax: float = Field(default=0.05, gt=0)
+    """Relaxed when no force is larger, eV/angstrom."""
+    steps: int = Field(default=60, ge=1)
+    """Most steps of each optimiser."""
+    confirms: float = Field(default=0.3, gt=0)
+    """A doubted material that is not relaxed here is believed where no force is larger, eV/angstrom."""
+    walltime: float | None = Field(default=14400.0, gt=0)
+    """Seconds after which one evaluation is given up."""
+    resources: ClassVar[Resources] = Resources(memory=4.0)
+    typical_seconds: ClassVar[float] = 60.0
+    judges_doubt: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _has_eigenvalues(self) -> DftSettings:
+        if self.calculator == "cp2k" and self.band_gap:
+            raise ValueError("ASE reads no eigenvalues of CP2K; set band_gap: false")
+        return self
+
+    @field_validator("calculator")
+    @classmethod
+    def _known(cls, calculator: str) -> str:
+        if calculator in CODES or all(calculator.partition(":")):
+            return calculator
+        raise ValueError(
+            f"{calculator!r} is none of {', '.join(CODES)}, and no import path such as package.module:Class"
+        )
+
+    @field_validator("arguments")
+    @classmethod
+    def _same_functional(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        check_functional(arguments)
+        return arguments
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        gaps = ("band_gap", "direct_band_gap") if self.band_gap else ()
+        return ("energy_per_atom", "max_force", *gaps)
+
+    @property
+    def fidelity(self) -> str:
+        return "PBE"
+
+    def model_version(self) -> str:
+        return f"{self.calculator} {installed_version(self.calculator)}".strip()
+
+    @property
+    def energy_source(self) -> str | None:
+        """Total energies of one program, protocol and set of arguments are no other's."""
+        return f"{self.model_version()} {self.protocol} {self.fingerprint()}"
+
+    def build(self) -> DftOracle:
+        return DftOracle(self)
+
+
+def installed_version(distribution: str) -> str:
+    """Empty where it is not installed."""
+    try:
+        return version(distribution)
+    except (PackageNotFoundError, ValueError):
+        return ""
+
+
+@dataclass(frozen=True)
+class GroundState:
+    """Energy in eV, forces [atom, 3] in eV/angstrom, moment in Bohr magnetons of the cell, and the gap if asked.
+
+    structure: what it is of; relaxation: how it was found, where it was relaxed.
+    """
+
+    structure: pmg.Structure
+    relaxation: Relaxation | None
+    energy: float
+    forces: NDArray[np.float64]
+    moment: float | None
+    edges: BandEdges | None
+
+    @property
+    def max_force(self) -> float:
+        return float(np.linalg.norm(self.forces, axis=1).max())
+
+
+class DftOracle(OneByOneOracle):
+    """Calculates the ground state of a crystal at the geometry given."""
+
+    def __init__(self, settings: DftSettings) -> None:
+        from oracles.dft_codes import code_for
+
+        self._settings = settings
+        self._code: Code = code_for(settings.calculator, PROTOCOLS[settings.protocol], settings.arguments)
+
+    def measure(self, request: Request) -> Answer:
+        from oracles.dft_attempts import first_converged
+
+        structure = ordered(request)
+        formula = structure.composition.reduced_formula
+        with working_folder(request) as folder:
+            state, tried = first_converged(
+                self._code,
+                formula,
+                folder / "ground_state",
+                lambda place, robust: self._ground_state(structure, place, robust),
+            )
+        values = {"energy_per_atom": state.energy / len(structure), "max_force": state.max_force}
+        if state.edges is not None:
+            values |= {"band_gap": state.edges.gap, "direct_band_gap": state.edges.direct_gap}
+        measurements = tuple(
+            Measurement(name, value, property_named(name).unit, self._settings.fidelity, request.oracle)
+            for name, value in values.items()
+        )
+        return Answer(
+            measurements,
+            None if state.relaxation is None else Crystal(state.structure),
+            self._provenance(state, tried),
+            doubt=None if self._settings.relax else self._doubt(state.max_force),
+        )
+
+    def _ground_state(self, structure: pmg.Structure, folder: Path, robust: bool) -> GroundState:
+        relaxation = self._relaxed(structure, folder, robust) if self._settings.relax else None
+        structure = structure if relaxation is None else relaxation.structure
+        atoms = magnetic_atoms(structure)
+        atoms.calc = self._code.calculator(atoms, folder, robust)
+        energy = float(atoms.get_potential_energy())
+        forces = np.asarray(atoms.get_forces(), dtype=float)
+        _check(energy, forces, len(atoms))
+        moment = self._code.moment(atoms, folder)
+        edges = self._code.band_edges(atoms, folder) if self._settings.band_gap else None
+        if edges is not None and not edges.gap <= LARGEST_GAP:
+            raise ValueError(f"a band gap of {edges.gap} eV")
+        return GroundState(structure, relaxation, energy, forces, moment, edges)
+
+    def _relaxed(self, structure: pmg.Structure, folder: Path, robust: bool) -> Relaxation:
+        """Raises RejectedError where no minimum is reached."""
+        from materials.relaxation import RelaxationError
+        from oracles.dft_relaxation import relax_with
+
+        settings, formula = self._settings, structure.composition.reduced_formula
+        place = folder / "relaxation"
+        place.mkdir(exist_ok=True)
+        try:
+            found = relax_with(self._code, structure, place, robust, settings.fmax, settings.steps)
+        except RelaxationError as error:
+            raise RejectedError(FailureKind.EXPLODED, str(error)) from error
+        if not found.converged:
+            message = f"{formula}: forces above fmax {settings.fmax:g} after {settings.steps} steps"
+            raise RejectedError(FailureKind.NOT_CONVERGED, f"{message}; raise steps or fmax")
+        return found
+
+    def _provenance(self, state: GroundState, tried: list[str]) -> dict[str, Any]:
+        edges = {} if state.edges is None else {"band_edges": state.edges.to_dict()}
+        found = state.relaxation
+        relaxed = {} if found is None else {"steps": found.steps, "volume_change": found.volume_change}
+        return {
+            "version": self._settings.model_version(),
+            "protocol": {"name": self._settings.protocol, **vars(self._code.protocol)},
+            "arguments": dict(self._settings.arguments),
+            "correction": "none",
+            "magnetic_moment": state.moment,
+            "attempts": tried,
+            **edges,
+            **relaxed,
+        }
+
+    def _doubt(self, max_force: float) -> str:
+        limit = self._settings.confirms
+        if max_force <= limit:
+            return ""
+        found = f"{self._code.name} finds a force of {max_force:.2f} eV/angstrom at this geometry"
+        return f"{found}, more than {limit:g}, so it is not the minimum that it was taken for"
+
+
+def ordered(request: Request) -> pmg.Structure:
+    """The request's structure. Raises RejectedError for partial occupancies and for volumes no solid has."""
+    if not (isinstance(request.material, Crystal) and request.material.is_ordered):
+        message = "only a crystal without partial occupancies can be calculated; order it first"
+        raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
+    reason = why_wrong_volume(request.material.structure)
+    if reason is not None:
+        raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {reason}")
+    return request.material.structure
+
+
+def magnetic_atoms(structure: pmg.Structure) -> Atoms:
+    """The structure as ASE atoms with the magnetic moments to start from."""
+    from materials.potential import to_atoms
+
+    atoms = to_atoms(structure)
+    moments = initial_moments(atoms)
+    if moments is not None:
+        atoms.set_initial_magnetic_moments(moments)
+    return atoms
+
+
+@contextmanager
+def working_folder(request: Request) -> Iterator[Path]:
+    """The request's folder, made; outside of an executor a temporary one."""
+    if request.folder is not None:
+        request.folder.mkdir(parents=True, exist_ok=True)
+        yield request.folder.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="matloop-dft-") as folder:
+        yield Path(folder)
+
+
+def _check(energy: float, forces: NDArray[np.float64], atoms: int) -> None:
+    """Raises ValueError for what is no energy and no forces."""
+    if not np.isfinite(energy):
+        raise ValueError(f"an energy of {energy} eV")
+    if forces.shape != (atoms, 3) or not np.all(np.isfinite(forces)):
+        raise ValueError(f"forces of shape {forces.shape} that are not all numbers, for {atoms} atoms")
