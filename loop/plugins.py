@@ -225,6 +225,7 @@ ORACLES = Kinds(
         "bvse": "oracles.bvse:BondValenceSettings",
         "table": "oracles.table:TableSettings",
         "learned": "oracles.learned:LearnedSettings",
+        "committee": "oracles.committee:CommitteeSettings",
     },
     "matloop.oracles",
 )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from materials.potential import SHIPPED, Potential, load_potential, potential_version
+from materials.settings import Settings
 from oracles.base import OracleSettings
 
 
-class PotentialSettings(OracleSettings):
-    """An oracle that computes with a neural-network potential."""
+class PotentialChoice(Settings):
+    """A neural-network potential."""
 
     potential: str = "7net-0"
     """A shipped name (7net-0, 7net-l3i5, 7net-mf-0), or a checkpoint file with its `sha256`."""
@@ -28,7 +29,7 @@ class PotentialSettings(OracleSettings):
         return str(beside.resolve()) if beside.is_file() else potential
 
     @model_validator(mode="after")
-    def _loadable(self) -> PotentialSettings:
+    def _loadable(self) -> Self:
         try:
             potential_version(self.potential, self.sha256)
         except FileNotFoundError as error:
@@ -36,22 +37,31 @@ class PotentialSettings(OracleSettings):
         return self
 
     def meaning(self) -> dict[str, Any]:
-        """The checkpoint counts by its content, which `model_version` holds, and not by its place."""
+        """The checkpoint counts by its content, which `potential_version` holds, and not by its place."""
         return {
             name: value for name, value in super().meaning().items() if name not in ("potential", "sha256")
         }
+
+    @property
+    def potential_version(self) -> str:
+        """Names the weights: equal versions compute the same."""
+        return potential_version(self.potential, self.sha256)
+
+    def load(self) -> Potential:
+        """The potential, loaded once per process."""
+        return load_potential(self.potential, self.sha256)
+
+
+class PotentialSettings(PotentialChoice, OracleSettings):
+    """An oracle that computes with a neural-network potential."""
 
     @property
     def fidelity(self) -> str:
         return "potential"
 
     def model_version(self) -> str:
-        return potential_version(self.potential, self.sha256)
+        return self.potential_version
 
     @property
     def energy_source(self) -> str | None:
         return self.model_version() if "energy_per_atom" in self.measures else None
-
-    def load(self) -> Potential:
-        """The potential, loaded once per process."""
-        return load_potential(self.potential, self.sha256)

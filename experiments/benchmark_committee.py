@@ -1,0 +1,184 @@
+"""Does the committee's spread tell where the potential is wrong?
+
+    python -m experiments.benchmark_committee limits mp20_like_36k.csv.xz --leave-out leave_out.csv --out committee
+    python -m experiments.benchmark_committee intermetallics mp2018_ef_gap_36738.csv.xz --out committee
+    python -m experiments.committee_cells mp2018_ef_gap_36738.csv.xz --out committee
+    python -m experiments.benchmark_committee cells --out committee
+
+`limits` finds the oracle's default limits on known phases whose formulas are in one tenth; the other two measure, on
+other formulas, SevenNet-0's error and how the spread of SevenNet-0 and SevenNet-l3i5 tells it. Both learned the same
+data, so their spread is a lower bound of the error. What is done is kept; run again, a command goes on there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import pymatgen.core as pmg
+import typer
+
+from experiments.committee_cells import PART_FILE
+from experiments.committee_opinions import Judged, judge
+from experiments.training_tables import VALIDATION, LabelledCrystal, left_out, read_labelled, tenth
+from loop.part_files import records
+from materials.base import Crystal
+
+Floats = npt.NDArray[np.float64]
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+Out = Annotated[Path, typer.Option(help="Folder of the part files.")]
+
+MOST_ATOMS = 20
+SEED = 0
+NEAR_HULL = 0.02  # eV/atom
+KNOWN_PHASES, INTERMETALLICS = 1000, 1500
+GLITCH = -0.1  # eV/atom above hull; what lies lower is an error of the table
+CHANGED = frozenset({"Yb"})
+"""The Materials Project changed its pseudopotential, so its energies are of two kinds."""
+FLAGGED = 0.2
+COVERED = 0.9
+
+
+def told(name: str, spread: Floats, error: Floats, unit: str) -> None:
+    """Prints rank correlation, the flagged fifth against the rest, and what a scaled spread covers."""
+    from scipy.stats import spearmanr
+
+    flagged = spread >= np.quantile(spread, 1 - FLAGGED)
+    ratio = error[flagged].mean() / error[~flagged].mean()
+    half = np.random.default_rng(SEED).permutation(len(error)) < len(error) // 2
+    factor = float(np.quantile(error[half] / spread[half], COVERED))
+    holds = error[~half] <= factor * spread[~half]
+    least, most = np.quantile(spread[~half], [FLAGGED, 1 - FLAGGED])
+    low, high = holds[spread[~half] <= least], holds[spread[~half] >= most]
+    typer.echo(
+        f"{name}, n = {len(error)}: spearman {spearmanr(spread, error).statistic:.2f}; mean error {error.mean():.4f}, "
+        f"median {np.median(error):.4f}, flagged fifth {error[flagged].mean():.4f}, rest {error[~flagged].mean():.4f} "
+        f"{unit}, ratio {ratio:.2f}; median of error/spread {np.median(error / spread):.2f}, factor for "
+        f"{COVERED:.0%} {factor:.1f}; it covers {holds.mean():.1%} of the other half, {low.mean():.1%} of its least spread "
+        f"fifth, {high.mean():.1%} of its most"
+    )
+
+
+def _sample(rows: list[LabelledCrystal], most: int) -> list[tuple[str, pmg.Structure]]:
+    chosen = np.random.default_rng(SEED).permutation(len(rows))[:most]
+    return [(rows[k].labels["material_id"], rows[k].crystal.structure) for k in sorted(chosen)]
+
+
+@app.command()
+def limits(
+    table: Annotated[Path, typer.Argument(help="mp20_like_36k.csv.xz")],
+    leave_out: Annotated[Path, typer.Option(help="CSV of formulas that nothing that ships may learn from.")],
+    out: Out = Path("committee"),
+) -> None:
+    """The percentiles, over known phases near the hull, from which the default limits are taken."""
+    hidden = left_out(leave_out)
+    rows = [
+        row
+        for row in read_labelled(table, MOST_ATOMS)
+        if row.labels["split"] == "train"
+        and tenth(row.formula) == VALIDATION
+        and row.formula not in hidden
+        and row.labels["e_above_hull"]
+        and float(row.labels["e_above_hull"]) <= NEAR_HULL
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    found = judge(_sample(rows, KNOWN_PHASES), out / "committee_known.jsonl")
+    typer.echo(f"{len(found)} of {len(rows)} known phases")
+    _percentiles("energy_spread (eV/atom)", [judged.energy_spread for judged in found])
+    _percentiles("raw energy spread (eV/atom)", [judged.raw_energy_spread for judged in found])
+    _percentiles("force_spread (eV/angstrom)", [judged.force_spread for judged in found])
+    _percentiles("stress_spread (GPa)", [judged.stress_spread for judged in found])
+    _percentiles("distance", [judged.distance for judged in found])
+    typer.echo(f"doubted: {np.mean([judged.doubted for judged in found]):.1%}")
+
+
+def _percentiles(name: str, values: list[float]) -> None:
+    wanted = (50, 80, 90, 95, 99)
+    text = ", ".join(f"{p} %: {v:.4f}" for p, v in zip(wanted, np.percentile(values, wanted), strict=True))
+    typer.echo(f"{name}: {text}")
+
+
+@app.command()
+def intermetallics(
+    table: Annotated[Path, typer.Argument(help="mp2018_ef_gap_36738.csv.xz")], out: Out = Path("committee")
+) -> None:
+    """Formation energies of compounds of metals alone, where no correction enters, against the Materials Project."""
+    rows = [row for row in read_labelled(table, MOST_ATOMS) if _is_intermetallic(row)]
+    labels = {row.labels["material_id"]: float(row.labels["formation_energy_per_atom"]) for row in rows}
+    out.mkdir(parents=True, exist_ok=True)
+    found = judge(_sample(rows, INTERMETALLICS), out / "committee_intermetallics.jsonl")
+    typer.echo(f"{len(found)} of {len(rows)} intermetallics")
+    error = np.array([abs(judged.formation_energies[0] - labels[judged.id]) for judged in found])
+    unit = "eV/atom"
+    told("energy_spread", np.array([judged.energy_spread for judged in found]), error, unit)
+    told("raw energy spread", np.array([judged.raw_energy_spread for judged in found]), error, unit)
+    told("force_spread", np.array([max(judged.force_spread, 1e-6) for judged in found]), error, unit)
+    told("distance", np.array([judged.distance for judged in found]), error, unit)
+    _doubted(found, error, unit)
+
+
+def _is_intermetallic(row: LabelledCrystal) -> bool:
+    elements = row.crystal.structure.composition.elements
+    metals = all(element.is_metal and element.symbol not in CHANGED for element in elements)
+    # The limits were found on the formulas of one tenth.
+    other = len(elements) > 1 and tenth(row.formula) != VALIDATION
+    above = row.labels["e_above_hull_calc"]
+    return metals and other and not (above and float(above) < GLITCH)
+
+
+def _doubted(found: list[Judged], error: Floats, unit: str) -> None:
+    doubted = np.array([judged.doubted for judged in found])
+    if not 0 < doubted.sum() < len(doubted):
+        typer.echo(f"doubted by the default limits: {doubted.sum()} of {len(doubted)}")
+        return
+    typer.echo(
+        f"doubted by the default limits: {doubted.sum()} of {len(doubted)}, mean error {error[doubted].mean():.4f}, of "
+        f"the others {error[~doubted].mean():.4f} {unit}, ratio {error[doubted].mean() / error[~doubted].mean():.2f}"
+    )
+
+
+@app.command()
+def cells(out: Out = Path("committee")) -> None:
+    """Forces, and energy differences between cells of one formula, against the DFT of `experiments.committee_cells`."""
+    done = {record["id"]: record for record in records(out / PART_FILE) if "failure" not in record}
+    crystals = [(name, Crystal.from_dict(record["material"]).structure) for name, record in done.items()]
+    found = judge(crystals, out / "committee_judged_cells.jsonl")
+    # Symmetry holds the forces of a known phase at nearly nothing.
+    moved = [judged for judged in found if done[judged.id]["kind"] != "known"]
+    errors = [
+        np.linalg.norm(judged.forces[0] - np.array(done[judged.id]["forces"]), axis=1) for judged in moved
+    ]
+    spreads = [judged.force_spreads for judged in moved]
+    typer.echo(f"{len(moved)} cells with forces, {len(found) - len(moved)} known phases as they are")
+    force = "eV/angstrom"
+    told("forces of atoms", np.concatenate(spreads), np.concatenate(errors), force)
+    largest = np.array([error.max() for error in errors])
+    told("largest force of a cell", np.array([spread.max() for spread in spreads]), largest, force)
+    _doubted(moved, largest, force)
+    by_formula = defaultdict(list)
+    for judged in found:
+        by_formula[done[judged.id]["formula"]].append(judged)
+    pairs = [pair for group in by_formula.values() for pair in combinations(group, 2)]
+    told(
+        "energy differences within a formula",
+        np.array([_difference_spread(*pair) for pair in pairs]),
+        np.array([_difference_error(*pair, {k: r["energy"] for k, r in done.items()}) for pair in pairs]),
+        "eV/atom",
+    )
+
+
+def _difference_spread(first: Judged, second: Judged) -> float:
+    return float(np.std(np.subtract(first.energies_per_atom, second.energies_per_atom), ddof=1))
+
+
+def _difference_error(first: Judged, second: Judged, true: dict[str, float]) -> float:
+    difference = first.energies_per_atom[0] - second.energies_per_atom[0]
+    return abs(difference - (true[first.id] - true[second.id]))
+
+
+if __name__ == "__main__":
+    app()
