@@ -58,8 +58,8 @@ def told(name: str, spread: Floats, error: Floats, unit: str) -> None:
         f"{name}, n = {len(error)}: spearman {spearmanr(spread, error).statistic:.2f}; mean error {error.mean():.4f}, "
         f"median {np.median(error):.4f}, flagged fifth {error[flagged].mean():.4f}, rest {error[~flagged].mean():.4f} "
         f"{unit}, ratio {ratio:.2f}; median of error/spread {np.median(error / spread):.2f}, factor for "
-        f"{COVERED:.0%} {factor:.1f}; it covers {holds.mean():.1%} of the other half, {low.mean():.1%} of its least spread "
-        f"fifth, {high.mean():.1%} of its most"
+        f"{COVERED:.0%} {factor:.1f}; it covers {holds.mean():.1%} of the other half, {low.mean():.1%} of its fifth of "
+        f"least spread, {high.mean():.1%} of that of most"
     )
 
 

@@ -12,10 +12,16 @@ from materials.evaluation import FailureKind, Request
 from materials.potential import UnsupportedElementError
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
-from oracles.disagreement import Disagreement, Member, NonFiniteOpinion, Opinion, UnknownElementEnergy
+from oracles.disagreement import (
+    Disagreement,
+    Member,
+    NonFiniteOpinionError,
+    Opinion,
+    UnknownElementEnergyError,
+)
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialChoice
-from surrogates.heads.shipped import shipped_descriptor, shipped_head, weight_files
+from surrogates.heads.shipped import shipped_descriptor, shipped_head, weights_digest
 
 JUDGED_BY = "formation_energy"
 """The head whose training data tell what is known: it saw the most crystals."""
@@ -31,8 +37,8 @@ Choice = Annotated[PotentialChoice, BeforeValidator(_named, json_schema_input_ty
 class CommitteeSettings(OracleSettings):
     """The spread of several potentials' energies and forces; a material on which they disagree is doubted.
 
-    Potentials that learned the same data share its errors, so the spread is a lower bound of the error. Put it after the
-    relaxation. See docs/trust.md for how the limits were found.
+    Potentials that learned the same data share its errors, so the spread is a lower bound of the error. Put it after
+    the relaxation. See docs/trust.md for how the limits were found.
     """
 
     kind: Literal["committee"] = "committee"
@@ -41,11 +47,11 @@ class CommitteeSettings(OracleSettings):
     )
     """Who is asked: names, or blocks {potential, sha256}."""
     largest_energy_spread: float = Field(default=0.02, gt=0)
-    """Doubted above, eV/atom; the default holds for 95 % of known phases near the hull, asked of the default potentials."""
+    """Doubted above, eV/atom; the default potentials stay below for 95 % of known phases near the hull."""
     largest_force_spread: float = Field(default=0.1, gt=0)
     """Doubted above, eV/angstrom; found likewise."""
     farthest: float = Field(default=2.0, gt=0)
-    """Doubted when farther from the training data; the default holds for 99 % of known phases near the hull."""
+    """Doubted when farther from the training data; 99 % of known phases near the hull are nearer than the default."""
     resources: ClassVar[Resources] = Resources(memory=2.0)
     typical_seconds: ClassVar[float] = 1.0
 
@@ -55,7 +61,9 @@ class CommitteeSettings(OracleSettings):
         versions = [choice.potential_version for choice in potentials]
         for choice, version in zip(potentials, versions, strict=True):
             if versions.count(version) > 1:
-                raise ValueError(f"{choice.potential} is there twice; a potential never disagrees with itself")
+                raise ValueError(
+                    f"{choice.potential} is there twice; a potential never disagrees with itself"
+                )
         return potentials
 
     @property
@@ -67,8 +75,8 @@ class CommitteeSettings(OracleSettings):
         return "potential"
 
     def model_version(self) -> str:
-        heads = ",".join(str(path.stat().st_size) for path in weight_files(JUDGED_BY))
-        return " ".join([*(choice.potential_version for choice in self.potentials), f"head {heads}"])
+        versions = [choice.potential_version for choice in self.potentials]
+        return ", ".join([*versions, f"head {weights_digest((JUDGED_BY,))}"])
 
     def build(self) -> CommitteeOracle:
         return CommitteeOracle(self)
@@ -84,7 +92,9 @@ class CommitteeOracle(OneByOneOracle):
     def measure(self, request: Request) -> Answer:
         material = request.material
         if not (isinstance(material, Crystal) and material.is_ordered):
-            message = "potentials can be asked about a crystal without partial occupancies only; order it first"
+            message = (
+                "potentials can be asked about a crystal without partial occupancies only; order it first"
+            )
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{material.formula}: {message}")
         opinions = self._opinions(material)
         found = Disagreement.of(list(opinions.values()))
@@ -105,9 +115,9 @@ class CommitteeOracle(OneByOneOracle):
             return {member.potential.name: member.opinion(material.structure) for member in self._members}
         except UnsupportedElementError as error:
             raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
-        except NonFiniteOpinion as error:
+        except NonFiniteOpinionError as error:
             raise RejectedError(FailureKind.NOT_FINITE, str(error)) from error
-        except UnknownElementEnergy as error:
+        except UnknownElementEnergyError as error:
             raise RejectedError(FailureKind.UNKNOWN_REFERENCE, f"{material.formula}: {error}") from error
 
     def _measurement(self, name: str, value: float, oracle: str) -> Measurement:

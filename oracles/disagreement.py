@@ -21,11 +21,11 @@ Floats = npt.NDArray[np.float64]
 GPA = 160.21766208  # per eV/cubic angstrom
 
 
-class NonFiniteOpinion(ValueError):
+class NonFiniteOpinionError(ValueError):
     """A potential gave an energy or a force that is not a number."""
 
 
-class UnknownElementEnergy(ValueError):
+class UnknownElementEnergyError(ValueError):
     """The reference hull has no phase of an element, so energies cannot be taken relative to it."""
 
 
@@ -53,7 +53,10 @@ class Member:
         self._energies: dict[str, float] = {}
 
     def opinion(self, structure: pmg.Structure) -> Opinion:
-        """Of an ordered structure. Raises UnsupportedElementError, NonFiniteOpinion and UnknownElementEnergy."""
+        """Of an ordered structure.
+
+        Raises UnsupportedElementError, NonFiniteOpinionError and UnknownElementEnergyError.
+        """
         self.potential.check_elements(structure)
         energy, forces, stress = self._computed(structure)
         elements = sum(
@@ -79,7 +82,7 @@ class Member:
         except PropertyNotImplementedError:
             stress = None
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
-            raise NonFiniteOpinion(
+            raise NonFiniteOpinionError(
                 f"{structure.composition.reduced_formula}: {self.potential.name} gives an energy or a force that is "
                 "not a number"
             )
@@ -91,7 +94,7 @@ def _element(symbol: str) -> pmg.Structure:
     """The lowest phase of an element in the reference hull that ships."""
     phases = _reference().known_phases(symbol)
     if not phases:
-        raise UnknownElementEnergy(
+        raise UnknownElementEnergyError(
             f"the reference hull has no phase of {symbol}, which energies would be compared relative to"
         )
     return phases[0].structure()
