@@ -63,6 +63,11 @@ def told(name: str, spread: Floats, error: Floats, unit: str) -> None:
     )
 
 
+def formation_spread(judged: Judged) -> float:
+    """The energy spread if it were taken relative to the elements, as for potentials with different zeros."""
+    return float(np.std(judged.formation_energies, ddof=1))
+
+
 def _sample(rows: list[LabelledCrystal], most: int) -> list[tuple[str, pmg.Structure]]:
     chosen = np.random.default_rng(SEED).permutation(len(rows))[:most]
     return [(rows[k].labels["material_id"], rows[k].crystal.structure) for k in sorted(chosen)]
@@ -89,7 +94,7 @@ def limits(
     found = judge(_sample(rows, KNOWN_PHASES), out / "committee_known.jsonl")
     typer.echo(f"{len(found)} of {len(rows)} known phases")
     _percentiles("energy_spread (eV/atom)", [judged.energy_spread for judged in found])
-    _percentiles("raw energy spread (eV/atom)", [judged.raw_energy_spread for judged in found])
+    _percentiles("relative to elements (eV/atom)", [formation_spread(judged) for judged in found])
     _percentiles("force_spread (eV/angstrom)", [judged.force_spread for judged in found])
     _percentiles("stress_spread (GPa)", [judged.stress_spread for judged in found])
     _percentiles("distance", [judged.distance for judged in found])
@@ -115,7 +120,9 @@ def intermetallics(
     error = np.array([abs(judged.formation_energies[0] - labels[judged.id]) for judged in found])
     unit = "eV/atom"
     told("energy_spread", np.array([judged.energy_spread for judged in found]), error, unit)
-    told("raw energy spread", np.array([judged.raw_energy_spread for judged in found]), error, unit)
+    told(
+        "the same relative to elements", np.array([formation_spread(judged) for judged in found]), error, unit
+    )
     told("force_spread", np.array([max(judged.force_spread, 1e-6) for judged in found]), error, unit)
     told("distance", np.array([judged.distance for judged in found]), error, unit)
     _doubted(found, error, unit)
@@ -172,11 +179,11 @@ def cells(out: Out = Path("committee")) -> None:
 
 
 def _difference_spread(first: Judged, second: Judged) -> float:
-    return float(np.std(np.subtract(first.energies_per_atom, second.energies_per_atom), ddof=1))
+    return float(np.std(np.subtract(first.energies, second.energies), ddof=1))
 
 
 def _difference_error(first: Judged, second: Judged, true: dict[str, float]) -> float:
-    difference = first.energies_per_atom[0] - second.energies_per_atom[0]
+    difference = float(first.energies[0] - second.energies[0])
     return abs(difference - (true[first.id] - true[second.id]))
 
 

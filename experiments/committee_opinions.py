@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import typer
 from loop.part_files import Record, done_ids, records
 from materials.base import Crystal
 from oracles.committee import CommitteeSettings, distance_to_known
-from oracles.disagreement import Disagreement, Member
+from oracles.disagreement import Committee, Disagreement
 
 Floats = npt.NDArray[np.float64]
 REPORT_EVERY = 100
@@ -23,11 +23,15 @@ REPORT_EVERY = 100
 
 @dataclass(frozen=True)
 class Judged:
-    """What is told of one crystal: opinions in the order of the committee's members, and their disagreement."""
+    """What is told of one crystal: opinions in the order of the committee's members, and their disagreement.
+
+    energies, energies_of_elements: [members], eV/atom. forces: [members, n, 3], eV/angstrom. The rest as in
+    `oracles.disagreement`.
+    """
 
     id: str
-    formation_energies: tuple[float, ...]
-    energies_per_atom: tuple[float, ...]
+    energies: Floats
+    energies_of_elements: Floats
     forces: Floats
     energy_spread: float
     force_spreads: Floats
@@ -36,12 +40,13 @@ class Judged:
 
     @property
     def force_spread(self) -> float:
+        """The largest of an atom, eV/angstrom."""
         return float(self.force_spreads.max())
 
     @property
-    def raw_energy_spread(self) -> float:
-        """Of the total energies, not relative to the elements."""
-        return float(np.std(self.energies_per_atom, ddof=1))
+    def formation_energies(self) -> Floats:
+        """Relative to each potential's own elements, eV/atom."""
+        return self.energies - self.energies_of_elements
 
     @property
     def doubted(self) -> bool:
@@ -58,10 +63,10 @@ def judge(crystals: Sequence[tuple[str, pmg.Structure]], path: Path) -> list[Jud
     """Asks the default committee about crystals, each with an id; those already in the part file are read from it."""
     done = done_ids(path)
     left = [(name, structure) for name, structure in crystals if name not in done]
-    members = [Member(choice.load()) for choice in CommitteeSettings().potentials] if left else []
+    committee = Committee([choice.load() for choice in CommitteeSettings().potentials])
     with path.open("a") as out:
         for number, (name, structure) in enumerate(left, start=1):
-            out.write(json.dumps({"id": name} | _asked(structure, members)) + "\n")
+            out.write(json.dumps({"id": name} | _asked(structure, committee)) + "\n")
             out.flush()
             if number % REPORT_EVERY == 0 or number == len(left):
                 typer.echo(f"{path.stem}: {number} of {len(left)}")
@@ -69,12 +74,13 @@ def judge(crystals: Sequence[tuple[str, pmg.Structure]], path: Path) -> list[Jud
     return [found[name] for name, _ in crystals]
 
 
-def _asked(structure: pmg.Structure, members: Iterable[Member]) -> Record:
-    opinions = [member.opinion(structure) for member in members]
+def _asked(structure: pmg.Structure, committee: Committee) -> Record:
+    opinions = committee.opinions(structure)
+    elements = [member.energy_of_elements(structure.composition) for member in committee.members]
     found = Disagreement.of(opinions)
     return {
-        "formation_energies": [opinion.formation_energy for opinion in opinions],
-        "energies_per_atom": [opinion.energy_per_atom for opinion in opinions],
+        "energies": [opinion.energy for opinion in opinions],
+        "energies_of_elements": elements,
         "forces": [opinion.forces.tolist() for opinion in opinions],
         "energy_spread": found.energy,
         "force_spreads": found.forces.tolist(),
@@ -86,8 +92,8 @@ def _asked(structure: pmg.Structure, members: Iterable[Member]) -> Record:
 def _judged(record: Record) -> Judged:
     return Judged(
         record["id"],
-        tuple(record["formation_energies"]),
-        tuple(record["energies_per_atom"]),
+        np.array(record["energies"]),
+        np.array(record["energies_of_elements"]),
         np.array(record["forces"]),
         record["energy_spread"],
         np.array(record["force_spreads"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -13,8 +12,8 @@ from materials.potential import UnsupportedElementError
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
 from oracles.disagreement import (
+    Committee,
     Disagreement,
-    Member,
     NonFiniteOpinionError,
     Opinion,
     UnknownElementEnergyError,
@@ -87,7 +86,7 @@ class CommitteeOracle(OneByOneOracle):
 
     def __init__(self, settings: CommitteeSettings) -> None:
         self._settings = settings
-        self._members = [Member(choice.load()) for choice in settings.potentials]
+        self._committee = Committee([choice.load() for choice in settings.potentials])
 
     def measure(self, request: Request) -> Answer:
         material = request.material
@@ -97,22 +96,24 @@ class CommitteeOracle(OneByOneOracle):
             )
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{material.formula}: {message}")
         opinions = self._opinions(material)
-        found = Disagreement.of(list(opinions.values()))
+        found = Disagreement.of(opinions)
         distance = distance_to_known(material)
         values = {"energy_spread": found.energy, "force_spread": found.largest_force}
         measurements = [self._measurement(name, value, request.oracle) for name, value in values.items()]
+        potentials = [member.potential for member in self._committee.members]
         provenance: dict[str, Any] = {
-            "formation_energies": {name: opinion.formation_energy for name, opinion in opinions.items()},
-            "energies_per_atom": {name: opinion.energy_per_atom for name, opinion in opinions.items()},
-            "versions": [member.potential.version for member in self._members],
+            "potentials": [potential.name for potential in potentials],
+            "versions": [potential.version for potential in potentials],
+            "energies": [opinion.energy for opinion in opinions],
+            "relative_to_elements": self._committee.relative_to_elements,
             "stress_spread": found.stress,
             "distance": distance,
         }
         return Answer(tuple(measurements), provenance=provenance, doubt=self._doubt(found, distance))
 
-    def _opinions(self, material: Crystal) -> Mapping[str, Opinion]:
+    def _opinions(self, material: Crystal) -> tuple[Opinion, ...]:
         try:
-            return {member.potential.name: member.opinion(material.structure) for member in self._members}
+            return self._committee.opinions(material.structure)
         except UnsupportedElementError as error:
             raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
         except NonFiniteOpinionError as error:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pymatgen.core as pmg
 
 from materials.hull import ReferenceHull
-from materials.potential import Potential, to_atoms
+from materials.potential import DEFAULT_MODAL, SHIPPED, Potential, to_atoms
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -33,13 +33,11 @@ class UnknownElementEnergyError(ValueError):
 class Opinion:
     """What one potential says of a structure of n atoms.
 
-    energy_per_atom: uncorrected total energy, eV/atom. formation_energy: the same less the potential's own energies of
-    the elements, eV/atom. forces: [n, 3], eV/angstrom. stress: [6] in Voigt order, eV/cubic angstrom; None where the
-    potential has none.
+    energy: eV/atom, total, or relative to the elements where the committee compares it so. forces: [n, 3],
+    eV/angstrom. stress: [6] in Voigt order, eV/cubic angstrom; None where the potential has none.
     """
 
-    energy_per_atom: float
-    formation_energy: float
+    energy: float
     forces: Floats
     stress: Floats | None
 
@@ -53,26 +51,10 @@ class Member:
         self._energies: dict[str, float] = {}
 
     def opinion(self, structure: pmg.Structure) -> Opinion:
-        """Of an ordered structure.
-
-        Raises UnsupportedElementError, NonFiniteOpinionError and UnknownElementEnergyError.
-        """
-        self.potential.check_elements(structure)
-        energy, forces, stress = self._computed(structure)
-        elements = sum(
-            float(structure.composition.get_atomic_fraction(symbol)) * self._of_element(symbol)
-            for symbol in map(str, structure.composition.elements)
-        )
-        return Opinion(energy, energy - elements, forces, stress)
-
-    def _of_element(self, symbol: str) -> float:
-        if symbol not in self._energies:
-            self._energies[symbol] = self._computed(_element(symbol))[0]
-        return self._energies[symbol]
-
-    def _computed(self, structure: pmg.Structure) -> tuple[float, Floats, Floats | None]:
+        """Of an ordered structure, with the total energy. Raises UnsupportedElementError and NonFiniteOpinionError."""
         from ase.calculators.calculator import PropertyNotImplementedError
 
+        self.potential.check_elements(structure)
         atoms = to_atoms(structure)
         atoms.calc = self._calculator
         energy = float(atoms.get_potential_energy()) / len(atoms)
@@ -86,16 +68,30 @@ class Member:
                 f"{structure.composition.reduced_formula}: {self.potential.name} gives an energy or a force that is "
                 "not a number"
             )
-        return energy, forces, stress
+        return Opinion(energy, forces, stress)
+
+    def energy_of_elements(self, composition: pmg.Composition) -> float:
+        """The potential's energy (eV/atom) of the elements apart, each as its lowest phase in the reference hull.
+
+        Raises UnknownElementEnergyError.
+        """
+        return sum(
+            float(composition.get_atomic_fraction(element)) * self._of_element(element.symbol)
+            for element in composition.elements
+        )
+
+    def _of_element(self, symbol: str) -> float:
+        if symbol not in self._energies:
+            self._energies[symbol] = self.opinion(_element(symbol)).energy
+        return self._energies[symbol]
 
 
 @cache
 def _element(symbol: str) -> pmg.Structure:
-    """The lowest phase of an element in the reference hull that ships."""
     phases = _reference().known_phases(symbol)
     if not phases:
         raise UnknownElementEnergyError(
-            f"the reference hull has no phase of {symbol}, which energies would be compared relative to"
+            f"the reference hull has no phase of {symbol}, relative to which energies would be compared"
         )
     return phases[0].structure()
 
@@ -109,8 +105,8 @@ def _reference() -> ReferenceHull:
 class Disagreement:
     """Sample standard deviations over a committee: a lower bound of its error.
 
-    energy: of the formation energies, eV/atom. forces: [n], eV/angstrom. stress: the largest of the six components,
-    GPa; None where a potential has no stress.
+    energy: eV/atom. forces: [n], eV/angstrom. stress: the largest of the six components, GPa; None where a potential
+    has no stress.
     """
 
     energy: float
@@ -120,14 +116,44 @@ class Disagreement:
     @classmethod
     def of(cls, opinions: Sequence[Opinion]) -> Disagreement:
         """Of at least two opinions on one structure. An atom's value is the norm of the deviations of its force."""
-        energy = np.std([opinion.formation_energy for opinion in opinions], ddof=1)
         forces = np.std([opinion.forces for opinion in opinions], axis=0, ddof=1)
         stresses = [opinion.stress for opinion in opinions if opinion.stress is not None]
         whole = len(stresses) == len(opinions)
-        stress = float(np.std(stresses, axis=0, ddof=1).max()) * GPA if whole else None
-        return cls(float(energy), np.linalg.norm(forces, axis=1), stress)
+        return cls(
+            float(np.std([opinion.energy for opinion in opinions], ddof=1)),
+            np.linalg.norm(forces, axis=1),
+            float(np.std(stresses, axis=0, ddof=1).max()) * GPA if whole else None,
+        )
 
     @property
     def largest_force(self) -> float:
         """The largest of `forces`, eV/angstrom."""
         return float(self.forces.max())
+
+
+class Committee:
+    """Potentials that are asked together.
+
+    Total energies are compared where all of them learned those of the Materials Project. Others have zeros of their
+    own, so they are compared relative to the elements, each by its own energies of these.
+    """
+
+    def __init__(self, potentials: Sequence[Potential]) -> None:
+        self.members = tuple(map(Member, potentials))
+        self.relative_to_elements = not all(map(_learned_materials_project, potentials))
+
+    def opinions(self, structure: pmg.Structure) -> tuple[Opinion, ...]:
+        """Of an ordered structure, one by each member. Raises what the members raise."""
+        found = [member.opinion(structure) for member in self.members]
+        if not self.relative_to_elements:
+            return tuple(found)
+        elements = [member.energy_of_elements(structure.composition) for member in self.members]
+        return tuple(
+            Opinion(opinion.energy - zero, opinion.forces, opinion.stress)
+            for opinion, zero in zip(found, elements, strict=True)
+        )
+
+
+def _learned_materials_project(potential: Potential) -> bool:
+    shipped = potential.name.partition(":")[0].lower() in SHIPPED
+    return shipped and potential.modal in (None, DEFAULT_MODAL)
