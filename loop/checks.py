@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pymatgen.core import Composition
 
+from loop.line import comparable_properties
 from loop.relaxed_line import hull_limit, why_not_screened
 from materials.potential import SHIPPED, untrained_elements
 from materials.properties import property_named
+from oracles.base import TicketOracleSettings
 
 if TYPE_CHECKING:
     from generators.base import GeneratorSettings
@@ -24,7 +26,7 @@ Misfit = tuple["Place", str]
 
 def misfits(config: CampaignConfig) -> list[InitErrorDetails]:
     """Everything that does not fit, each with its place, in the form pydantic reports errors."""
-    checks = (_goals, _line, _material_kinds, _elements, _needed_elements, _energy_model, _budget)
+    checks = (_goals, _line, _material_kinds, _elements, _needed_elements, _energy_model, _audit, _budget)
     return [
         InitErrorDetails(
             type=PydanticCustomError("misfit", "{reason}", {"reason": message}), loc=place, input=None
@@ -151,6 +153,30 @@ def _energy_model(config: CampaignConfig) -> Iterator[Misfit]:
             ("energy_model",),
             "nothing says what is too far above the hull to be relaxed; give the oracle hull a gate, such as "
             "gate: {energy_above_hull: {at_most: 0.1}}, or add a constraint on energy_above_hull",
+        )
+
+
+def _audit(config: CampaignConfig) -> Iterator[Misfit]:
+    """The audit can be made, is independent of what it judges, and gives something to compare."""
+    if config.audit is None:
+        return
+    oracle, place = config.audit.oracle, ("audit", "oracle")
+    measured = {name for earlier in config.oracles for name in earlier.measures}
+    for name in oracle.requires:
+        if name not in measured:
+            yield place, f"{oracle.kind} needs {name}, which no oracle of this campaign measures"
+    if config.space.kind not in oracle.material_kinds:
+        yield place, f"{oracle.kind} cannot measure what the space holds ({config.space.kind})"
+    if isinstance(oracle, TicketOracleSettings):
+        yield place, f"{oracle.kind} answers from outside, when it likes; an audit is part of its round"
+    same = (oracle.kind, oracle.fingerprint(), oracle.model_version())
+    if any(same == (o.kind, o.fingerprint(), o.model_version()) for o in config.oracles):
+        yield place, f"this campaign measures with the same {oracle.kind} already; name an independent one"
+    elif not comparable_properties(config.oracles, oracle):
+        yield (
+            place,
+            f"{oracle.kind} measures nothing that could be held against this campaign's values; "
+            f"{_what_is_measured(measured)} (total energies compare only where they are counted from the same zero)",
         )
 
 

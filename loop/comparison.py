@@ -64,7 +64,7 @@ def refuse_changes(old: Mapping[str, Any], new: CampaignConfig, folder: Path) ->
 
 
 def _allowed(place: Place, old: Any, new: Any) -> bool:
-    if place[0] in WITHOUT_MEANING or place == ("budget", "rounds"):
+    if place[0] in WITHOUT_MEANING or place == ("budget", "rounds") or place[-1] == "walltime":
         return True
     return place[0] == "budget" and old is not None and new is not None and bool(new >= old)
 

@@ -29,7 +29,7 @@ DEFAULT_GENERATORS: tuple[dict[str, Any], ...] = (
     {"kind": "genetic", "share": 0.25},
 )
 
-WITHOUT_MEANING = ("limits", "executor", "database", "tracking", "cache")
+WITHOUT_MEANING = ("audit", "limits", "executor", "database", "tracking", "cache")
 """Blocks that may change between runs of one campaign: they decide where and how, not what comes out."""
 
 
@@ -108,6 +108,20 @@ class EnergyModelSettings(Settings):
     )
 
 
+class AuditSettings(Settings):
+    """Measures some results of each round again, with an independent oracle; nothing is learned from it."""
+
+    each: int = Field(
+        default=1,
+        ge=1,
+        description="So many of the most surprising results of a round (furthest from what was predicted, in standard "
+        "deviations), and as many others at random.",
+    )
+    oracle: Annotated[OracleSettings, OneOf(ORACLES)] = Field(
+        description="What measures again: a relaxation with another potential, DFT."
+    )
+
+
 class TrackingSettings(Settings):
     """MLflow runs, and energy models in its registry: at MLFLOW_TRACKING_URI if set, else in sqlite:///mlflow.db in the
     working folder. docs/database.md says how to fetch the champion."""
@@ -159,6 +173,10 @@ class CampaignConfig(Settings):
     )
     oracles: tuple[Annotated[OracleSettings, OneOf(ORACLES)], ...] = Field(
         min_length=1, description="What measures, in order; a gate may end a candidate's line early."
+    )
+    audit: AuditSettings | None = Field(
+        default=None,
+        description="Checks the oracles on results of each round; without this block nothing does.",
     )
     budget: BudgetSettings = Field(default=BudgetSettings(), description="How much the campaign may do.")
     limits: LimitSettings = Field(default=LimitSettings(), description="When to give up.")

@@ -11,6 +11,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from acquisition.base import Option
+from loop.asking import Asker
+from loop.audit import Audit
+from loop.audit_record import AUDIT, Audited
 from loop.brake import brake_reason
 from loop.building import build_decider
 from loop.cache import EvaluationCache
@@ -158,9 +161,20 @@ class Campaign:
         if any(r.round == number and r.progress is Progress.PENDING for r in archive.values()):
             self.stop_reason = "evaluations are still waiting for something outside"
             return False
-        self.store.close_round(number, self._watch.seconds)
+        audited = self._audit(number, archive)
+        self.store.close_round(number, self._watch.seconds, {AUDIT: [one.as_notes() for one in audited]})
         self.listener.round_closed(number, archive, self._watch.seconds, self.store)
         return True
+
+    def _audit(self, number: int, archive: Archive) -> list[Audited]:
+        """Some of the round's results, measured again where the campaign file asks for it."""
+        settings = self.config.audit
+        if settings is None:
+            return []
+        with self._watch.step(AUDIT):
+            asker = Asker(self.store, self.dispatcher, self.cache)
+            audit = Audit(settings, self.line, asker, self.listener, self.config.seed)
+            return audit.run(number, archive)
 
     def _decide(self, number: int) -> None:
         archive = self.archive()

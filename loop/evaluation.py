@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from loop.asking import Asker
 from loop.cache import EvaluationCache
 from loop.database.rows import EvaluationRow, EvaluationStatus, PlannedEvaluation
 from loop.database.store import Store
 from loop.errors import CampaignError
 from loop.events import Listener
 from loop.executors.base import Dispatcher
-from loop.line import Stage
+from loop.line import Stage, following
 from materials.archive import Archive, Progress, Record
 from materials.base import Candidate, Material, Measurement
-from materials.evaluation import FailureKind, Outcome, Status
+from materials.evaluation import Outcome, Status
 from materials.identity import IdentityIndex
 from materials.relaxation import Frame
 
@@ -23,12 +24,26 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class Walk:
-    """A candidate on its way down the line; `done` counts the stages that gave values."""
+    """A candidate on its way down the line.
+
+    answered: numbers of the stages that gave values; latest: the last of them, asked: the one that was asked last.
+    doubt: why what was measured should not be believed, empty where nothing says so.
+    """
 
     candidate: Candidate
     material: Material
     measurements: list[Measurement] = field(default_factory=list)
-    done: int = 0
+    answered: set[int] = field(default_factory=set)
+    latest: Stage | None = None
+    asked: Stage | None = None
+    doubt: str = ""
+
+    def heard(self, stage: Stage, doubt: str | None) -> None:
+        """Notes that a stage gave values, and what it said of doubts."""
+        self.answered.add(stage.number)
+        self.latest = stage
+        if doubt is not None:
+            self.doubt = doubt
 
 
 class BatchEvaluation:
@@ -47,7 +62,7 @@ class BatchEvaluation:
         self._store = store
         self._line = line
         self._dispatcher = dispatcher
-        self._cache = cache
+        self._asker = Asker(store, dispatcher, cache)
         self._listener = listener
         self._begun = begun
         self._walks: dict[str, Walk] = {}
@@ -90,68 +105,48 @@ class BatchEvaluation:
         rows = {row.key: row for row in self._asked.get(record.id, ())}
         walk = Walk(record.candidate, record.material, list(record.measurements))
         self._walks[record.id] = walk
-        for stage in self._line:
-            row = rows.get(stage.key(record.id))
-            if row is None or row.status is not EvaluationStatus.DONE:
-                break
-            walk.done += 1
-        following = self._line[walk.done] if walk.done < len(self._line) else None
-        if walk.done and (following is None or following.key(record.id) not in rows):
-            self._go_on(walk)
-            return
-        assert following is not None
-        if walk.done:
+        stages = {stage.key(record.id): stage for stage in self._line}
+        for key, row in rows.items():
+            if key in stages and row.status is EvaluationStatus.DONE:
+                walk.heard(stages[key], row.doubt)
+        next_stage = following(self._line, walk.answered, walk.doubt)
+        earlier = None if next_stage is None else rows.get(next_stage.key(record.id))
+        if walk.latest is not None:
+            if earlier is None:
+                self._go_on(walk)
+                return
             self._final.add(record.id, walk.material)
-        earlier = rows.get(following.key(record.id))
-        if earlier is None:
+        if next_stage is None or earlier is None:
             raise CampaignError(
-                f"round {self._number} was begun with another version of the oracle {following.name} or of what is "
+                f"round {self._number} was begun with another version of the oracle {self._line[0].name} or of what is "
                 "behind it, and the answers of two versions cannot be mixed. Install the earlier version to end "
                 "the round, or start a new run with another --dir."
             )
-        self._ask(walk, earlier)
+        self._ask(walk, next_stage, earlier)
 
-    def _ask(self, walk: Walk, earlier: EvaluationRow | None = None) -> None:
-        """Asks the next stage; what an earlier driver asked is taken up or harvested before it is asked again."""
-        stage = self._line[walk.done]
+    def _ask(self, walk: Walk, stage: Stage, earlier: EvaluationRow | None = None) -> None:
+        """Asks a stage; what an earlier driver asked is taken up or harvested before it is asked again."""
+        walk.asked = stage
         request = stage.request(walk.candidate, walk.material, walk.measurements)
-        if self._begun is not None and walk.done == 0:
+        if self._begun is not None and not walk.answered:
             request = replace(request, begun=self._begun(walk.material))
-        ticket = None if earlier is None else earlier.ticket
-        if ticket is not None and self._dispatcher.resume(stage.settings, request, ticket):
-            return
-        found = self._dispatcher.harvest(request.key) if earlier is not None and earlier.attempts else None
-        if found is not None and _disk_was_full(found):
-            found = None
-        if found is None and self._cache is not None:
-            found = self._cache.get(request.key)
+        found = self._asker.ask(stage.settings, request, earlier)
         if found is not None:
             self._receive(found)
-            return
-        attempt = self._store.mark_attempt(request.key)
-        ticket = self._dispatcher.submit(stage.settings, request, attempt)
-        self._store.mark_submitted(request.key, ticket)
 
     def _receive(self, outcome: Outcome) -> None:
-        if outcome.failure is not None and _disk_was_full(outcome):
-            raise CampaignError(
-                f"the disk is full ({outcome.failure.message}); everything measured so far is kept. "
-                "Free some space and run the same command again."
-            )
-        self._store.record_outcome(outcome, self._number)
-        if self._cache is not None:
-            self._cache.put(outcome)
+        self._asker.keep(outcome, self._number)
         walk = self._walks[outcome.candidate_id]
-        done_before = walk.done
+        stage = walk.asked
+        assert stage is not None
         if outcome.status is Status.DONE:
             walk.measurements += outcome.measurements
             walk.material = outcome.material or walk.material
-            walk.done += 1
+            walk.heard(stage, outcome.doubt)
             goes_on = self._go_on(walk)
         else:
             goes_on = False
-        stage = self._line[done_before].name
-        self._listener.outcome(outcome, stage, walk.material.formula, not goes_on)
+        self._listener.outcome(outcome, stage.name, walk.material.formula, not goes_on)
 
     def _go_on(self, walk: Walk) -> bool:
         """After a stage gave values: ends the line at a duplicate, a gate or the last stage, or asks the next."""
@@ -162,19 +157,22 @@ class BatchEvaluation:
             return False
         if twin is None:
             self._final.add(candidate_id, walk.material)
-        stage = self._line[walk.done - 1]
+        stage = walk.latest
+        assert stage is not None
+        next_stage = following(self._line, walk.answered, walk.doubt)
         reason = stage.closed_gate(walk.measurements)
+        if reason is None and walk.doubt and next_stage is None:
+            reason = f"{stage.name}: {walk.doubt}"
         if reason is not None:
             self._store.stop(candidate_id, reason)
             return False
-        if walk.done == len(self._line):
+        if next_stage is None:
             return False
-        following = self._line[walk.done]
         planned = PlannedEvaluation(
-            following.key(candidate_id), candidate_id, following.name, following.number
+            next_stage.key(candidate_id), candidate_id, next_stage.name, next_stage.number
         )
         self._store.plan(planned, self._number)
-        self._ask(walk)
+        self._ask(walk, next_stage)
         return True
 
 
@@ -183,7 +181,3 @@ def _may_go_on(record: Record) -> bool:
     return (
         record.progress is not Progress.FAILED and record.stopped_by is None and record.duplicate_of is None
     )
-
-
-def _disk_was_full(outcome: Outcome) -> bool:
-    return outcome.failure is not None and outcome.failure.kind is FailureKind.DISK_FULL

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from materials.base import Candidate, Material, Measurement, content_hash
 from materials.evaluation import Request, request_key
 from oracles.base import OracleSettings
+
+TOTAL_ENERGIES = ("energy_per_atom", "enthalpy_per_atom")
+ZERO_WHEN_RELAXED = "max_force"
+"""A relaxation makes it small, so a second opinion on a relaxed material is held against 0."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,15 @@ class Stage:
         return None
 
 
+def following(line: Sequence[Stage], answered: Collection[int], doubt: str) -> Stage | None:
+    """The stage to ask next: the first without an answer, but in a doubt the first of those that judges doubts.
+
+    What a doubt is about must not reach the stages that build on it, so there is none where nothing judges it.
+    """
+    left = [stage for stage in line if stage.number not in answered]
+    return next((stage for stage in left if stage.settings.judges_doubt or not doubt), None)
+
+
 def build_line(oracles: Sequence[OracleSettings]) -> tuple[Stage, ...]:
     """Stages in order. A gate decides who goes on, not what is measured, so it is no part of a fingerprint."""
     stages: list[Stage] = []
@@ -61,3 +74,20 @@ def build_line(oracles: Sequence[OracleSettings]) -> tuple[Stage, ...]:
             name = f"{name}_{repeats + 1}"
         stages.append(Stage(number, name, settings, content_hash(so_far)))
     return tuple(stages)
+
+
+def comparable_properties(line: Sequence[OracleSettings], audit: OracleSettings) -> list[str]:
+    """The properties of an audit that can be held against what the line measures.
+
+    Total energies only where they are counted from the same zero. The largest force counts against 0 where a line
+    relaxes, whoever measures it.
+    """
+    makers = {name: oracle for oracle in line for name in oracle.measures}
+    names = []
+    for name in audit.measures:
+        if name in TOTAL_ENERGIES:
+            if name in makers and makers[name].energy_zero == audit.energy_zero is not None:
+                names.append(name)
+        elif name in makers or (name == ZERO_WHEN_RELAXED and "energy_per_atom" in makers):
+            names.append(name)
+    return names

@@ -7,7 +7,7 @@ from itertools import combinations, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loop.config import CampaignConfig, ConstraintSettings, ObjectiveSettings
+from loop.config import AuditSettings, CampaignConfig, ConstraintSettings, ObjectiveSettings
 from loop.plugins import ACQUISITIONS, GENERATORS, ORACLES, SURROGATES
 from loop.prior import read_prior
 from loop.relaxed_line import hull_limit
@@ -56,6 +56,8 @@ def plan(config: CampaignConfig, folder: Path) -> Iterator[tuple[str, str]]:
     yield "choice", f"{config.acquisition.kind} on a {config.surrogate.kind} surrogate{_screen(config)}"
     for number, sentence in enumerate(_line(config)):
         yield ("oracles" if number == 0 else ""), sentence
+    if config.audit is not None:
+        yield "audit", _audit(config.audit)
     yield "budget", _budget(config)
     yield "files", f"{folder}/ (database {config.database or folder / 'campaign.db'})"
     yield "cache", "none" if config.cache is None else str(config.cache)
@@ -144,6 +146,14 @@ def _line(config: CampaignConfig) -> Iterator[str]:
         gate = f"; goes on only with {gates}" if gates else ""
         seconds = _duration(oracle.typical_seconds)
         yield f"{number}. {oracle.kind} measures {measured} ({oracle.fidelity}), about {seconds} each{gate}"
+
+
+def _audit(audit: AuditSettings) -> str:
+    seconds = _duration(audit.oracle.typical_seconds)
+    return (
+        f"{audit.each} of the most surprising results of each round and {audit.each} at random, measured again by "
+        f"{audit.oracle.kind}, about {seconds} each; nothing is learned from them"
+    )
 
 
 def _budget(config: CampaignConfig) -> str:

@@ -33,6 +33,7 @@ STEPS = {
     "predict": "predicting the pool",
     "select": "selecting the batch",
     "evaluate": "measuring",
+    "audit": "measuring some results again",
     "report": "writing the report",
 }
 
@@ -123,6 +124,7 @@ class Display(Listener):
         self.console.print(told, highlight=False)
         self._print_honesty(number, archive, store)
         self._print_screen(number, store)
+        self._print_audit(number, store)
         if front:
             self.console.print(best_table(archive, front[:5]))
 
@@ -140,6 +142,13 @@ class Display(Listener):
         for record in screen_records(store.rounds(), store.evaluations()):
             if record.round == number:
                 self.console.print(f"energy model: {record.told()}", highlight=False)
+
+    def _print_audit(self, number: int, store: Store) -> None:
+        from loop.audit_record import audited_in, told
+
+        for row in store.rounds():
+            if row.number == number and (audited := audited_in(row)):
+                self.console.print(f"audit: {told(audited)}", highlight=False)
 
     def finished(self, code: ExitCode, reason: str) -> None:
         """The last lines: how it ended, and where everything is."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url
 
+from loop.audit_record import audit_metrics, audited_in
 from loop.config import CampaignConfig, TrackingSettings
 from loop.database.rows import ModelEntry, RoundRow
 from loop.database.store import Store
@@ -150,6 +151,9 @@ def round_metrics(view: CampaignView, number: int, timings: Mapping[str, float])
     for record in screen_records(view.rounds, view.evaluations):
         if record.round == number:
             metrics |= record.metrics()
+    for row in view.rounds:
+        if row.number == number:
+            metrics |= audit_metrics(audited_in(row))
     return metrics | {f"seconds_{step}": seconds for step, seconds in timings.items()}
 
 

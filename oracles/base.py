@@ -84,6 +84,8 @@ class OracleSettings(Settings):
     typical_seconds: ClassVar[float] = 1.0
     """A first guess of one evaluation's cost, until history teaches better."""
     preferred_batch: ClassVar[int] = 1
+    judges_doubt: ClassVar[bool] = False
+    """Whether its answers say if an earlier doubt (`Outcome.doubt`) was right; a doubted candidate goes there first."""
 
     def meaning(self) -> dict[str, Any]:
         """All but the walltime, which decides what is answered but no answer."""
@@ -113,6 +115,11 @@ class OracleSettings(Settings):
     def energy_source(self) -> str | None:
         """The version of the model behind its uncorrected `energy_per_atom`; None where it gives none."""
         return None
+
+    @property
+    def energy_zero(self) -> str | None:
+        """What its total energies are counted from: those of two oracles compare only where it is the same."""
+        return self.energy_source
 
     def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
         """Why this oracle cannot follow `earlier` ones in a line, in words; None where it can."""

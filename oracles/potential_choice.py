@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from materials.potential import SHIPPED, Potential, load_potential, potential_version
-from materials.settings import Settings
 from oracles.base import OracleSettings
 
 
-class PotentialChoice(Settings):
-    """A neural-network potential."""
+class PotentialSettings(OracleSettings):
+    """An oracle that computes with a neural-network potential."""
 
     potential: str = "7net-0"
     """A shipped name (7net-0, 7net-l3i5, 7net-mf-0), or a checkpoint file with its `sha256`."""
@@ -29,7 +28,7 @@ class PotentialChoice(Settings):
         return str(beside.resolve()) if beside.is_file() else potential
 
     @model_validator(mode="after")
-    def _loadable(self) -> Self:
+    def _loadable(self) -> PotentialSettings:
         try:
             potential_version(self.potential, self.sha256)
         except FileNotFoundError as error:
@@ -37,31 +36,30 @@ class PotentialChoice(Settings):
         return self
 
     def meaning(self) -> dict[str, Any]:
-        """The checkpoint counts by its content, which `potential_version` holds, and not by its place."""
+        """The checkpoint counts by its content, which `model_version` holds, and not by its place."""
         return {
             name: value for name, value in super().meaning().items() if name not in ("potential", "sha256")
         }
-
-    @property
-    def potential_version(self) -> str:
-        """Names the weights: equal versions compute the same."""
-        return potential_version(self.potential, self.sha256)
-
-    def load(self) -> Potential:
-        """The potential, loaded once per process."""
-        return load_potential(self.potential, self.sha256)
-
-
-class PotentialSettings(PotentialChoice, OracleSettings):
-    """An oracle that computes with a neural-network potential."""
 
     @property
     def fidelity(self) -> str:
         return "potential"
 
     def model_version(self) -> str:
-        return self.potential_version
+        return potential_version(self.potential, self.sha256)
 
     @property
     def energy_source(self) -> str | None:
         return self.model_version() if "energy_per_atom" in self.measures else None
+
+    @property
+    def energy_zero(self) -> str | None:
+        # All that ship have learned total energies of the Materials Project's PBE, and speak them by default.
+        name, _, modal = self.potential.lower().partition(":")
+        return (
+            "PBE of the Materials Project" if name in SHIPPED and modal in ("", "pbe") else self.energy_source
+        )
+
+    def load(self) -> Potential:
+        """The potential, loaded once per process."""
+        return load_potential(self.potential, self.sha256)

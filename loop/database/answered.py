@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from loop.database.records import measurement_of, prediction_of
-from loop.database.rows import AnsweredPrediction, EvaluationStatus
+from loop.database.rows import BESIDE_THE_LINE, AnsweredPrediction, EvaluationStatus
 from loop.database.tables import Evaluation, MeasurementRow, PredictionRow
 
 
@@ -30,6 +30,7 @@ def answered_predictions(session: Session, campaign_id: int) -> list[AnsweredPre
             & (PredictionRow.property == MeasurementRow.property),
         )
         .where(Evaluation.campaign_id == campaign_id, Evaluation.status == EvaluationStatus.DONE)
+        .where(Evaluation.stage > BESIDE_THE_LINE)
         .order_by(Evaluation.arrived_in_round, Evaluation.candidate_id, Evaluation.stage, MeasurementRow.id)
     )
     return [

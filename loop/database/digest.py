@@ -44,7 +44,7 @@ COUNTING: dict[type[Table], tuple[str, ...]] = {
     RefusalRow: ("round", "generator", "reason", "count"),
     Evaluation: (
         *("key", "candidate_id", "oracle", "stage", "round", "arrived_in_round", "conditions", "replicate"),
-        *("status", "failure_kind", "material"),
+        *("status", "failure_kind", "material", "doubt"),
     ),
     MeasurementRow: (
         *(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from loop.database.rows import OPEN, EvaluationStatus
+from loop.database.rows import BESIDE_THE_LINE, OPEN, EvaluationStatus
 from loop.database.tables import (
     Campaign,
     CandidateRow,
@@ -70,7 +70,7 @@ class RecordCache:
         query = (
             select(Evaluation)
             .join(CandidateRow, _same_candidate(Evaluation))
-            .where(*changed)
+            .where(*changed, Evaluation.stage > BESIDE_THE_LINE)
             .order_by(Evaluation.stage, Evaluation.number)
         )
         found: defaultdict[str, list[Evaluation]] = defaultdict(list)
@@ -92,6 +92,7 @@ class RecordCache:
             )
             .where(*changed)
             .where(or_(Evaluation.key.is_(None), Evaluation.status == EvaluationStatus.DONE))
+            .where(or_(Evaluation.key.is_(None), Evaluation.stage > BESIDE_THE_LINE))
             .order_by(func.coalesce(Evaluation.stage, -1), Evaluation.number, MeasurementRow.id)
         )
         found: defaultdict[str, list[Measurement]] = defaultdict(list)

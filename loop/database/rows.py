@@ -29,12 +29,15 @@ OPEN = (EvaluationStatus.PLANNED, EvaluationStatus.SUBMITTED, EvaluationStatus.U
 FINAL = (EvaluationStatus.DONE, EvaluationStatus.REJECTED)
 """Answers that nothing changes any more."""
 
+BESIDE_THE_LINE = -1
+"""The stage of an audit: it is no part of a candidate's line, and nothing is learned from what it measured."""
+
 DuplicateFound = Literal["before_relaxation", "after_relaxation"]
 
 
 @dataclass(frozen=True)
 class PlannedEvaluation:
-    """An evaluation that will be asked for; `stage` is the oracle's place in the line, from 0."""
+    """An evaluation that will be asked for; `stage` is the oracle's place in the line, from 0, or BESIDE_THE_LINE."""
 
     key: str
     candidate_id: str
@@ -87,6 +90,7 @@ class EvaluationRow:
     finished_at: str | None
     provenance: Mapping[str, Any]
     artifacts: Mapping[str, Mapping[str, str]]
+    doubt: str | None
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,7 @@ class Evaluation(Table):
     material: Mapped[dict[str, Any] | None]
     provenance: Mapped[dict[str, Any] | None]
     artifacts: Mapped[dict[str, Any] | None]
+    doubt: Mapped[str | None]
     __table_args__ = (
         _to_round(),
         _to_candidate(),

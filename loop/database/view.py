@@ -189,6 +189,7 @@ class View:
                 seconds=row.seconds or 0.0,
                 provenance=row.provenance or {},
                 artifacts=row.artifacts or {},
+                doubt=row.doubt,
             )
 
     def failure_counts(self) -> dict[str, int]:
@@ -283,4 +284,5 @@ def _evaluation_row(row: Evaluation) -> EvaluationRow:
         finished_at=row.finished_at,
         provenance=row.provenance or {},
         artifacts=row.artifacts or {},
+        doubt=row.doubt,
     )

@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from loop.database.records import measurement_of
-from loop.database.rows import EvaluationStatus, PlannedEvaluation
+from loop.database.rows import BESIDE_THE_LINE, EvaluationStatus, PlannedEvaluation
 from loop.database.tables import (
     Campaign,
     CandidateRow,
@@ -23,7 +23,7 @@ from loop.database.tables import (
     Table,
 )
 from materials.base import Candidate, Measurement, Prediction, Selection, canonical_json
-from materials.evaluation import Failure, Outcome
+from materials.evaluation import Outcome
 
 
 def now() -> str:
@@ -175,11 +175,12 @@ def keep_outcome(session: Session, row: Evaluation, outcome: Outcome, round: int
     row.status = EvaluationStatus(outcome.status)
     row.arrived_in_round = round
     row.failure_kind = None if outcome.failure is None else str(outcome.failure.kind)
-    row.failure_message = None if outcome.failure is None else _storable(outcome.failure)
+    row.failure_message = None if outcome.failure is None else _storable(outcome.failure.message)
     row.seconds = outcome.seconds
     row.finished_at = now()
     row.material = None if outcome.material is None else outcome.material.to_dict()
     row.provenance = dict(outcome.provenance)
+    row.doubt = None if outcome.doubt is None else _storable(outcome.doubt)
     row.artifacts = {name: dict(entry) for name, entry in outcome.artifacts.items()}
     mine = (MeasurementRow.campaign_id == row.campaign_id, MeasurementRow.evaluation_key == row.key)
     session.execute(delete(MeasurementRow).where(*mine))
@@ -196,10 +197,11 @@ def _material_after(session: Session, candidate: CandidateRow) -> dict[str, Any]
         Evaluation.candidate_id == candidate.id,
         Evaluation.status == EvaluationStatus.DONE,
         Evaluation.material.is_not(None),
+        Evaluation.stage > BESIDE_THE_LINE,
     )
     return session.scalars(query.order_by(Evaluation.stage.desc(), Evaluation.number.desc()).limit(1)).first()
 
 
-def _storable(failure: Failure) -> str:
+def _storable(message: str) -> str:
     """The message as text every database takes: PostgreSQL refuses NUL, UTF-8 refuses lone surrogates."""
-    return failure.message.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
+    return message.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from loop.audit_record import audited_in, told
 from loop.report import figures, predictions
 from loop.report.ranking import STRUCTURES, structure_name
 from loop.report.view import CampaignView
@@ -17,6 +18,7 @@ from materials.properties import property_named
 
 BEST_SHOWN = 6
 REFUSED_SHOWN = 12
+AUDITS_SHOWN = 25
 TABLE_ROWS = 25
 
 
@@ -37,6 +39,9 @@ def write_report(view: CampaignView, folder: Path) -> Path:
         widenings=predictions.notes(view),
         screened=[(r.round, r.told()) for r in screen_records(view.rounds, view.evaluations)],
         refused=_refused(view),
+        audits=_audits(view),
+        audited=[(row.number, told(found)) for row in view.rounds if (found := audited_in(row))],
+        doubts=[(r.candidate.formula, doubt, fate) for r, doubt, fate in view.doubts()],
         failures=_html(figures.failures_figure(view)),
         failure_messages=_failure_messages(view),
         origins=_html(figures.origins_figure(view)) if view.rounds else "",
@@ -80,20 +85,20 @@ def _tiles(view: CampaignView) -> list[tuple[str, str]]:
 
 
 def _goals(view: CampaignView) -> list[str]:
-    told = []
+    goals = []
     for objective in view.archive.objectives:
         unit = property_named(objective.property).unit
         name = objective.property.replace("_", " ")
         if objective.fidelity is not None:
             name += f" at fidelity {objective.fidelity}"
         if objective.goal == "target":
-            told.append(f"bring {name} to {objective.target:g} ± {objective.tolerance or 0:g} {unit}")
+            goals.append(f"bring {name} to {objective.target:g} ± {objective.tolerance or 0:g} {unit}")
         else:
-            told.append(f"{objective.goal} {name} ({unit})")
+            goals.append(f"{objective.goal} {name} ({unit})")
     limits = [
         f"keep {c} {property_named(c.property).unit}".replace("_", " ") for c in view.archive.constraints
     ]
-    return told + limits
+    return goals + limits
 
 
 def _predictions(view: CampaignView) -> list[dict[str, Any]]:
@@ -121,6 +126,12 @@ def _refused(view: CampaignView) -> list[tuple[int, str, str, str, str]]:
     found = [(row.number, one) for row in view.rounds for one in refused_in(row)]
     likeliest = sorted(found, key=lambda item: -item[1].chance)[:REFUSED_SHOWN]
     return [(n, one.formula, one.generator, one.told_height(), f"{one.chance:.1%}") for n, one in likeliest]
+
+
+def _audits(view: CampaignView) -> list[tuple[int, str, str, str]]:
+    """The latest audits: round, formula, why it was chosen, what came of it."""
+    found = [(row.number, one) for row in view.rounds for one in audited_in(row)]
+    return [(number, one.formula, one.why, one.told()) for number, one in reversed(found)][:AUDITS_SHOWN]
 
 
 def _best(view: CampaignView) -> list[dict[str, Any]]:

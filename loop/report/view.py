@@ -56,6 +56,17 @@ class CampaignView:
         phase = self._phases[record.id]
         return "new" if phase is None else f"rediscovered {phase}"
 
+    def doubts(self) -> list[tuple[Record, str, str]]:
+        """Candidates whose values an oracle doubted, why, and what became of them."""
+        found = []
+        for row in self.evaluations:
+            if row.doubt:
+                lifted = any(e.doubt == "" for e in self.evaluations if e.candidate_id == row.candidate_id)
+                record = self.archive[row.candidate_id]
+                fate = "lifted by a better oracle" if lifted else self.status(record)
+                found.append((record, row.doubt, fate))
+        return found
+
     def status(self, record: Record) -> str:
         """How the record's line stands, in a few words."""
         if record.failure is not None:
