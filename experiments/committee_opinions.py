@@ -63,7 +63,7 @@ def judge(crystals: Sequence[tuple[str, pmg.Structure]], path: Path) -> list[Jud
     """Asks the default committee about crystals, each with an id; those already in the part file are read from it."""
     done = done_ids(path)
     left = [(name, structure) for name, structure in crystals if name not in done]
-    committee = Committee([choice.load() for choice in CommitteeSettings().potentials])
+    committee = CommitteeSettings().committee()
     with path.open("a") as out:
         for number, (name, structure) in enumerate(left, start=1):
             out.write(json.dumps({"id": name} | _asked(structure, committee)) + "\n")

@@ -10,7 +10,7 @@ from pymatgen.core import Composition
 
 from loop.line import comparable_properties
 from loop.relaxed_line import hull_limit, why_not_screened
-from materials.potential import SHIPPED, untrained_elements
+from materials.checkpoints import SHIPPED, split_modal, untrained_elements
 from materials.properties import property_named
 from oracles.base import TicketOracleSettings
 
@@ -115,7 +115,7 @@ def _elements(config: CampaignConfig) -> Iterator[Misfit]:
     if descriptor.kind != "composition":
         named.add(descriptor.potential)
     for potential in sorted(named):
-        if potential.partition(":")[0].lower() in SHIPPED:
+        if split_modal(potential)[0].lower() in SHIPPED:
             unknown = untrained_elements(potential, config.space.elements)
             if unknown:
                 yield ("space", "elements"), f"the potential {potential} does not know {', '.join(unknown)}"

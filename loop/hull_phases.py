@@ -10,9 +10,10 @@ from typing import Any
 
 from loop.part_files import compute, done_ids, grouped, records
 from materials.base import content_hash
+from materials.checkpoints import potential_version
 from materials.corrections import CorrectionScheme, correction_per_atom
 from materials.hull import MixedEnergiesError
-from materials.potential import load_potential, potential_version
+from materials.potential import load_potential
 from materials.reference_table import (
     EnergySource,
     ReferenceEntry,

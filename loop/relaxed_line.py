@@ -17,7 +17,7 @@ LOOSEST = 0.1
 
 def relaxed_hull(oracles: Sequence[OracleSettings]) -> HullSettings | None:
     """The first hull of a line, where the energy it judges is that of a free relaxation with the shipped potential."""
-    from materials.potential import potential_version
+    from materials.checkpoints import potential_version
     from oracles.hull import SHIPPED_POTENTIAL, HullSettings
     from oracles.relax import RelaxSettings
 

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pymatgen.core import Lattice, Structure
+
+from materials.calculators import CalculatorFaultError, CalculatorSource
+from materials.evaluation import FailureKind
+from materials.memory import is_out_of_memory
+from materials.potential import to_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -26,6 +31,7 @@ LARGEST_ENERGY_RISE = 1.0  # eV/atom above the start: no minimiser should climb 
 STEPS_TO_DESCEND = 20
 LARGEST_LATE_RISE = 0.01  # eV/atom above the start, once there was time to descend
 SYMMETRY_PRECISION = 0.01  # angstrom
+GIGAPASCAL = 0.006241509074460763  # eV/angstrom^3 (CODATA 2018)
 
 
 class RelaxationError(ValueError):
@@ -66,24 +72,14 @@ class Frame:
         return bytes(atoms.positions.tobytes() + atoms.cell.array.tobytes())
 
 
-class CalculatorSource(Protocol):
-    """What `relax` needs of a potential; materials.potential.Potential is one."""
-
-    name: str
-
-    def calculator(self) -> Calculator: ...
-
-    def check_elements(self, structure: Structure) -> None: ...
-
-
 @dataclass(frozen=True)
 class Relaxation:
-    """The end of a relaxation.
+    """The end of a relaxation under a pressure in GPa.
 
-    Energies in eV/atom, uncorrected; max_force, the largest force on an atom, in eV/angstrom; volume_change
-    is final over initial volume minus one; steps counts those of every optimiser tried. converged is false
-    where the steps ran out: the structure is then the last one, and its energy is above the minimum by an
-    unknown amount.
+    Energies in eV/atom, uncorrected, without pressure times volume; max_force, the largest force on an atom, in
+    eV/angstrom; volume_change is final over initial volume minus one; steps counts those of every optimiser tried.
+    converged is false where the steps ran out: the structure is then the last one, and its energy is above the minimum
+    by an unknown amount.
     """
 
     structure: Structure
@@ -94,6 +90,54 @@ class Relaxation:
     max_force: float
     optimizer: str
     volume_change: float
+    pressure: float = 0.0
+
+    @property
+    def enthalpy_per_atom(self) -> float:
+        """energy_per_atom plus pressure times volume, eV/atom."""
+        volume = float(self.structure.volume) / len(self.structure)
+        return self.energy_per_atom + self.pressure * GIGAPASCAL * volume
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What tells whether a relaxation goes astray: eV/atom, eV/angstrom on an atom, angstrom^3 of the cell.
+
+    The energy is what is minimised: under pressure the enthalpy.
+    """
+
+    energy_per_atom: float
+    max_force: float
+    volume: float
+
+    def check(self, where: str, start: Glance, step: int, atoms: int) -> None:
+        """Raises RelaxationError where the state is unphysical; `start` is the glance before the first step."""
+        energy, force, volume = self.energy_per_atom, self.max_force, self.volume
+        if not (np.isfinite(energy) and np.isfinite(force)):
+            raise NonFiniteEnergy(f"{where}: energy {energy} eV/atom, largest force {force} eV/angstrom")
+        if force > LARGEST_FORCE:
+            raise RelaxationExploded(f"{where}: a force of {force:.3g} eV/angstrom (limit {LARGEST_FORCE:g})")
+        # Where the curvature is negative, LBFGS can jump to and fro for ever, over the start's energy.
+        rise = LARGEST_ENERGY_RISE if step < STEPS_TO_DESCEND else LARGEST_LATE_RISE
+        if energy > start.energy_per_atom + rise:
+            raise RelaxationExploded(
+                f"{where}: energy {energy - start.energy_per_atom:.2f} eV/atom above the start"
+            )
+        if (
+            not VOLUME_PER_ATOM[0] <= volume / atoms <= VOLUME_PER_ATOM[1]
+            or volume > LARGEST_EXPANSION * start.volume
+        ):
+            raise RelaxationExploded(
+                f"{where}: {volume / atoms:.3g} angstrom^3 per atom, {volume / start.volume:.2f} times the start"
+            )
+
+
+def check_distance(where: str, shortest: float) -> None:
+    """Raises RelaxationExploded where two atoms are nearer than any bond."""
+    if shortest < SHORTEST_DISTANCE:
+        raise RelaxationExploded(
+            f"{where}: two atoms {shortest:.2f} angstrom apart (limit {SHORTEST_DISTANCE})"
+        )
 
 
 def relax(
@@ -104,6 +148,7 @@ def relax(
     steps: int = 200,
     cell: bool = True,
     keep_symmetry: bool = False,
+    pressure: float = 0.0,
     observe: Observer | None = None,
     begun: Sequence[Frame] = (),
 ) -> Relaxation:
@@ -111,10 +156,11 @@ def relax(
 
     fmax: largest force component norm at the end, eV/angstrom (cell forces likewise, as ASE's filter scales
     them). steps: bound for each optimiser. cell: relax the cell too. keep_symmetry: hold the space group
-    found within 0.01 angstrom. observe: called with the step's number and the atoms, at the start (0) and after every
-    step; a second optimiser begins at 0 again. begun: evaluations that an earlier beginning of this relaxation left;
-    they are not repeated, and change nothing else. Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy,
-    and ValueError for partial occupancies.
+    found within 0.01 angstrom. pressure: hydrostatic, GPa; what is minimised is then the enthalpy. observe: called with
+    the step's number and the atoms, at the start (0) and after every step; a second optimiser begins at 0 again. begun:
+    evaluations that an earlier beginning of this relaxation left; they are not repeated, and change nothing else.
+    Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy, CalculatorFaultError for a calculator that
+    fails, and ValueError for partial occupancies.
     """
     from ase.optimize import FIRE, LBFGS
 
@@ -124,17 +170,22 @@ def relax(
             f"{structure.formula}: partial occupancies cannot be relaxed; order the structure first"
         )
     calculator = potential.calculator()
+    if cell and "stress" not in calculator.implemented_properties:
+        raise CalculatorFaultError(
+            FailureKind.BAD_RESULT,
+            f"{potential.name} computes no stress, so it can relax no cell; add  cell: false",
+        )
     if begun:
         from materials.replay import Replay
 
         calculator = Replay(calculator, begun)
     spent = 0
-    failure: RelaxationError | None = None
+    failure: RelaxationError | CalculatorFaultError | None = None
     for name, optimizer in (("LBFGS", LBFGS), ("FIRE", FIRE)):
-        run = _Run(structure, calculator, cell, keep_symmetry, observe)
+        run = _Run(structure, calculator, cell, keep_symmetry, pressure, observe)
         try:
             converged = run.minimize(optimizer, fmax, steps)
-        except RelaxationError as error:
+        except (RelaxationError, CalculatorFaultError) as error:
             failure = error
             spent += run.steps
             # An input that is already broken does not get better with another optimiser.
@@ -155,19 +206,15 @@ class _Run:
         calculator: Calculator,
         cell: bool,
         keep_symmetry: bool,
+        pressure: float,
         observe: Observer | None,
     ) -> None:
-        from materials.potential import to_atoms
-
         self.label = structure.composition.reduced_formula
         self.steps = 0
         self.started = False
-        self.cell = cell
-        self.observe = observe
+        self.cell, self.pressure, self.observe = cell, pressure, observe
         self.atoms: Atoms = to_atoms(structure)
         self.atoms.calc = calculator
-        self.start_volume = float(self.atoms.get_volume())
-        self.start_energy = float("nan")
         if keep_symmetry:
             from ase.constraints import FixSymmetry
 
@@ -180,10 +227,13 @@ class _Run:
         converged = False
         try:
             self.start_energy = self._energy_per_atom()
+            self.start = self._glance()
             self._watch()
             self.started = True
             self._tell()
-            target = FrechetCellFilter(self.atoms) if self.cell else self.atoms
+            target = self.atoms
+            if self.cell:
+                target = FrechetCellFilter(self.atoms, scalar_pressure=self.pressure * GIGAPASCAL)
             dynamics = optimizer(target, logfile=None)
             for state in dynamics.irun(fmax=fmax, steps=steps):
                 converged, self.steps = bool(state), dynamics.nsteps
@@ -191,6 +241,8 @@ class _Run:
                 if self.steps:
                     self._tell()
         except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
+            if is_out_of_memory(error):
+                raise
             # FixSymmetry refuses large cell steps, and a matrix logarithm fails on an inverted cell.
             raise RelaxationExploded(
                 f"{self.label}: {type(error).__name__} after {self.steps} steps: {error}"
@@ -212,7 +264,8 @@ class _Run:
             converged=converged,
             max_force=self._max_force(),
             optimizer=optimizer,
-            volume_change=float(self.atoms.get_volume()) / self.start_volume - 1.0,
+            volume_change=float(self.atoms.get_volume()) / self.start.volume - 1.0,
+            pressure=self.pressure,
         )
 
     def _tell(self) -> None:
@@ -225,34 +278,16 @@ class _Run:
     def _max_force(self) -> float:
         return float(np.linalg.norm(self.atoms.get_forces(), axis=1).max())
 
+    def _glance(self) -> Glance:
+        volume = float(self.atoms.get_volume())
+        work = self.pressure * GIGAPASCAL * volume / len(self.atoms)
+        return Glance(self._energy_per_atom() + work, self._max_force(), volume)
+
     def _watch(self) -> None:
         """Raises where the present state is unphysical."""
         where = f"{self.label}, step {self.steps}"
-        energy, force = self._energy_per_atom(), self._max_force()
-        if not (np.isfinite(energy) and np.isfinite(force)):
-            raise NonFiniteEnergy(f"{where}: energy {energy} eV/atom, largest force {force} eV/angstrom")
-        if force > LARGEST_FORCE:
-            raise RelaxationExploded(f"{where}: a force of {force:.3g} eV/angstrom (limit {LARGEST_FORCE:g})")
-        # Where the curvature is negative, LBFGS can jump to and fro for ever, over the start's energy.
-        rise = LARGEST_ENERGY_RISE if self.steps < STEPS_TO_DESCEND else LARGEST_LATE_RISE
-        if energy > self.start_energy + rise:
-            raise RelaxationExploded(
-                f"{where}: energy {energy - self.start_energy:.2f} eV/atom above the start"
-            )
-        volume = float(self.atoms.get_volume())
-        per_atom = volume / len(self.atoms)
-        if (
-            not VOLUME_PER_ATOM[0] <= per_atom <= VOLUME_PER_ATOM[1]
-            or volume > LARGEST_EXPANSION * self.start_volume
-        ):
-            raise RelaxationExploded(
-                f"{where}: {per_atom:.3g} angstrom^3 per atom, {volume / self.start_volume:.2f} times the start"
-            )
-        distance = _shortest_distance(self.atoms)
-        if distance < SHORTEST_DISTANCE:
-            raise RelaxationExploded(
-                f"{where}: two atoms {distance:.2f} angstrom apart (limit {SHORTEST_DISTANCE})"
-            )
+        self._glance().check(where, self.start, self.steps, len(self.atoms))
+        check_distance(where, _shortest_distance(self.atoms))
 
 
 def _shortest_distance(atoms: Atoms) -> float:

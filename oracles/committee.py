@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from materials.base import Crystal, Measurement
+from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.evaluation import FailureKind, Request
-from materials.potential import UnsupportedElementError
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
 from oracles.disagreement import (
@@ -44,7 +44,7 @@ class CommitteeSettings(OracleSettings):
     potentials: tuple[Choice, ...] = Field(
         default=(PotentialChoice(potential="7net-0"), PotentialChoice(potential="7net-l3i5")), min_length=2
     )
-    """Who is asked: names, or blocks {potential, sha256}."""
+    """Who is asked: names, or blocks {potential, sha256, arguments}."""
     largest_energy_spread: float = Field(default=0.02, gt=0)
     """Doubted above, eV/atom; the default potentials stay below for 95 % of known phases near the hull."""
     largest_force_spread: float = Field(default=0.1, gt=0)
@@ -77,6 +77,11 @@ class CommitteeSettings(OracleSettings):
         versions = [choice.potential_version for choice in self.potentials]
         return ", ".join([*versions, f"head {weights_digest((JUDGED_BY,))}"])
 
+    def committee(self) -> Committee:
+        """The potentials, loaded once per process."""
+        zeros = {choice.energy_zero for choice in self.potentials}
+        return Committee([choice.load() for choice in self.potentials], relative_to_elements=len(zeros) > 1)
+
     def build(self) -> CommitteeOracle:
         return CommitteeOracle(self)
 
@@ -86,7 +91,7 @@ class CommitteeOracle(OneByOneOracle):
 
     def __init__(self, settings: CommitteeSettings) -> None:
         self._settings = settings
-        self._committee = Committee([choice.load() for choice in settings.potentials])
+        self._committee = settings.committee()
 
     def measure(self, request: Request) -> Answer:
         material = request.material
@@ -116,6 +121,8 @@ class CommitteeOracle(OneByOneOracle):
             return self._committee.opinions(material.structure)
         except UnsupportedElementError as error:
             raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
+        except CalculatorFaultError as error:
+            raise RejectedError(error.kind, str(error)) from error
         except NonFiniteOpinionError as error:
             raise RejectedError(FailureKind.NOT_FINITE, str(error)) from error
         except UnknownElementEnergyError as error:

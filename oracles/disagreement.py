@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
+from materials.calculators import CalculatorSource
 from materials.hull import ReferenceHull
-from materials.potential import DEFAULT_MODAL, SHIPPED, Potential, to_atoms
+from materials.potential import to_atoms
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -45,13 +46,16 @@ class Opinion:
 class Member:
     """A potential that is asked for its opinion; keeps its energies of the elements."""
 
-    def __init__(self, potential: Potential) -> None:
+    def __init__(self, potential: CalculatorSource) -> None:
         self.potential = potential
         self._calculator: Calculator = potential.calculator()
         self._energies: dict[str, float] = {}
 
     def opinion(self, structure: pmg.Structure) -> Opinion:
-        """Of an ordered structure, with the total energy. Raises UnsupportedElementError and NonFiniteOpinionError."""
+        """Of an ordered structure, with the total energy.
+
+        Raises UnsupportedElementError, NonFiniteOpinionError, and CalculatorFaultError.
+        """
         from ase.calculators.calculator import PropertyNotImplementedError
 
         self.potential.check_elements(structure)
@@ -134,13 +138,13 @@ class Disagreement:
 class Committee:
     """Potentials that are asked together.
 
-    Total energies are compared where all of them learned those of the Materials Project. Others have zeros of their
-    own, so they are compared relative to the elements, each by its own energies of these.
+    relative_to_elements: compare energies so, each by the potential's own energies of the elements, because total
+    energies have different zeros.
     """
 
-    def __init__(self, potentials: Sequence[Potential]) -> None:
+    def __init__(self, potentials: Sequence[CalculatorSource], relative_to_elements: bool) -> None:
         self.members = tuple(map(Member, potentials))
-        self.relative_to_elements = not all(map(_learned_materials_project, potentials))
+        self.relative_to_elements = relative_to_elements
 
     def opinions(self, structure: pmg.Structure) -> tuple[Opinion, ...]:
         """Of an ordered structure, one by each member. Raises what the members raise."""
@@ -152,8 +156,3 @@ class Committee:
             Opinion(opinion.energy - zero, opinion.forces, opinion.stress)
             for opinion, zero in zip(found, elements, strict=True)
         )
-
-
-def _learned_materials_project(potential: Potential) -> bool:
-    shipped = potential.name.partition(":")[0].lower() in SHIPPED
-    return shipped and potential.modal in (None, DEFAULT_MODAL)

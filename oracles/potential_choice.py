@@ -3,63 +3,120 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
-from materials.potential import SHIPPED, Potential, load_potential, potential_version
+from materials.calculators import IMPORT_PATH, CalculatorSource, ImportedCalculator, imported_calculator
+from materials.checkpoints import SHIPPED, is_pretrained, potential_version, split_modal
+from materials.settings import Settings
 from oracles.base import OracleSettings
 
+CHECKPOINT_SUFFIXES = (".pth", ".pt")
+MATERIALS_PROJECT = "PBE of the Materials Project"
 
-class PotentialSettings(OracleSettings):
-    """An oracle that computes with a neural-network potential."""
+
+class PotentialChoice(Settings):
+    """A potential: a SevenNet model, or any ASE calculator."""
 
     potential: str = "7net-0"
-    """A shipped name (7net-0, 7net-l3i5, 7net-mf-0), or a checkpoint file with its `sha256`."""
+    """A SevenNet name (7net-0, 7net-l3i5, ...) or a checkpoint file with its `sha256`, either with `:modal`; or the
+    import path of an ASE calculator (ase.calculators.emt:EMT)."""
     sha256: str | None = None
     """The checksum of the checkpoint file; needed, because loading one runs its code."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the calculator of an import path is made with."""
 
     @field_validator("potential")
     @classmethod
     def _beside_the_campaign_file(cls, potential: str, info: ValidationInfo) -> str:
-        if potential.partition(":")[0].lower() in SHIPPED:
+        if is_pretrained(potential):
             return potential
-        beside = Path((info.context or {}).get("folder") or ".") / Path(potential).expanduser()
-        return str(beside.resolve()) if beside.is_file() else potential
+        whole = _beside(potential, info)
+        if whole is not None:
+            return whole
+        file, colon, modal = potential.rpartition(":")
+        found = _beside(file, info) if colon else None
+        return potential if found is None else f"{found}:{modal}"
+
+    @field_validator("arguments")
+    @classmethod
+    def _files_beside_the_campaign_file(
+        cls, arguments: dict[str, JsonValue], info: ValidationInfo
+    ) -> dict[str, JsonValue]:
+        return {
+            key: (_beside(value, info) or value) if isinstance(value, str) else value
+            for key, value in arguments.items()
+        }
 
     @model_validator(mode="after")
-    def _loadable(self) -> PotentialSettings:
+    def _loadable(self) -> Self:
+        imported = self._imported()
         try:
-            potential_version(self.potential, self.sha256)
-        except FileNotFoundError as error:
-            raise ValueError(str(error)) from error
+            if imported is None:
+                potential_version(self.potential, self.sha256)
+            else:
+                imported.check()
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"potential: {error}" if imported else str(error)) from error
+        if imported is None and self.arguments:
+            raise ValueError("`arguments` are those of a calculator's import path; SevenNet takes none")
+        if imported is not None and self.sha256 is not None:
+            raise ValueError("`sha256` belongs to a checkpoint file; a calculator's import path takes none")
         return self
 
     def meaning(self) -> dict[str, Any]:
-        """The checkpoint counts by its content, which `model_version` holds, and not by its place."""
-        return {
-            name: value for name, value in super().meaning().items() if name not in ("potential", "sha256")
-        }
+        """The potential counts by its version, which holds what is in it, and not by its place."""
+        told = ("potential", "sha256", "arguments")
+        return {name: value for name, value in super().meaning().items() if name not in told}
+
+    @property
+    def potential_version(self) -> str:
+        """Names what is in the potential: equal versions compute the same."""
+        imported = self._imported()
+        return potential_version(self.potential, self.sha256) if imported is None else imported.version
+
+    @property
+    def energy_zero(self) -> str:
+        """What its total energies are counted from: those of two potentials compare only where it is the same."""
+        # All that ship have learned total energies of the Materials Project's PBE, and speak them by default.
+        name, _, modal = self.potential.lower().partition(":")
+        return MATERIALS_PROJECT if name in SHIPPED and modal in ("", "pbe") else self.potential_version
+
+    def load(self) -> CalculatorSource:
+        """The potential, loaded once per process."""
+        imported = self._imported()
+        if imported is not None:
+            return imported
+        from materials.potential import load_potential
+
+        return load_potential(self.potential, self.sha256)
+
+    def _imported(self) -> ImportedCalculator | None:
+        """The calculator that `potential` is the import path of; None where it is a checkpoint."""
+        name, base = self.potential, Path(split_modal(self.potential)[0])
+        a_file = is_pretrained(name) or base.is_file() or base.suffix in CHECKPOINT_SUFFIXES
+        if a_file or not IMPORT_PATH.fullmatch(name):
+            return None
+        return imported_calculator(name, self.arguments)
+
+
+class PotentialSettings(PotentialChoice, OracleSettings):
+    """An oracle that computes with a potential: a SevenNet model, or any ASE calculator."""
 
     @property
     def fidelity(self) -> str:
         return "potential"
 
     def model_version(self) -> str:
-        return potential_version(self.potential, self.sha256)
+        return self.potential_version
 
     @property
     def energy_source(self) -> str | None:
-        return self.model_version() if "energy_per_atom" in self.measures else None
+        return self.potential_version if "energy_per_atom" in self.measures else None
 
-    @property
-    def energy_zero(self) -> str | None:
-        # All that ship have learned total energies of the Materials Project's PBE, and speak them by default.
-        name, _, modal = self.potential.lower().partition(":")
-        return (
-            "PBE of the Materials Project" if name in SHIPPED and modal in ("", "pbe") else self.energy_source
-        )
 
-    def load(self) -> Potential:
-        """The potential, loaded once per process."""
-        return load_potential(self.potential, self.sha256)
+def _beside(name: str, info: ValidationInfo) -> str | None:
+    """The absolute path of the file of that name beside the campaign file; None where there is none."""
+    path = Path((info.context or {}).get("folder") or ".") / Path(name).expanduser()
+    return str(path.resolve()) if path.is_file() else None

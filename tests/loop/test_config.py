@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from pymatgen.core import Element
 
 from loop.config import CampaignConfig
+from materials.checkpoints import untrained_elements
 from materials.goals import Constraint, Objective
-from materials.potential import load_potential, untrained_elements
+from materials.potential import load_potential
 
 TABLE = {"kind": "table", "measures": ["band_gap", "formation_energy"], "fidelity": "PBE"}
 RELAX, HULL, BVSE = {"kind": "relax"}, {"kind": "hull"}, {"kind": "bvse", "mobile_ion": "Li"}

@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from materials.potential import (
-    SHIPPED,
-    Potential,
-    UnsupportedElementError,
-    UntrustedPotentialError,
-    load_potential,
-    potential_version,
-    to_atoms,
-)
+from materials.calculators import UnsupportedElementError
+from materials.checkpoints import SHIPPED, UntrustedPotentialError, potential_version
+from materials.potential import Potential, load_potential, to_atoms
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +124,8 @@ def test_partial_occupancies_are_refused(potential: Potential) -> None:
 
 
 def test_a_multi_fidelity_model_takes_the_materials_projects_pbe() -> None:
-    assert load_potential("7net-mf-0", device="cpu").version.endswith(":PBE")
-    assert load_potential("7net-mf-0:R2SCAN", device="cpu").version.endswith(":R2SCAN")
+    assert load_potential("7net-mf-0", device="cpu").version.endswith(":pbe")
+    assert load_potential("7net-mf-0:R2SCAN", device="cpu").version.endswith(":r2scan")
     with pytest.raises(ValueError, match=r"unknown modal 'HSE'.*PBE"):
         load_potential("7net-mf-0:HSE", device="cpu")
     with pytest.raises(ValueError, match="no modals"):
@@ -146,7 +140,7 @@ def test_the_version_is_known_without_loading(name: str) -> None:
 def test_a_checkpoint_file_needs_its_hash(tmp_path: Path) -> None:
     import sevenn
 
-    shipped = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED["7net-0"]
+    shipped = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED["7net-0"].file
     path = Path(shutil.copy(shipped, tmp_path / "mine.pth"))
     with pytest.raises(UntrustedPotentialError, match="runs the code inside it") as missing:
         load_potential(str(path), device="cpu")

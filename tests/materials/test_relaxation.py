@@ -8,7 +8,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones
 from pymatgen.core import Lattice, Structure
 
-from materials.potential import Potential, UnsupportedElementError, load_potential
+from materials.calculators import UnsupportedElementError
+from materials.potential import Potential, load_potential
 from materials.relaxation import Frame, NonFiniteEnergy, RelaxationExploded, relax
 
 MAGNESIA = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.4), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
 from materials.base import Candidate, Composition, Crystal, Material, Origin
+from materials.checkpoints import SHIPPED
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
-from materials.potential import SHIPPED
 from oracles.base import Oracle
 from oracles.relax import RelaxSettings
 
@@ -105,7 +105,7 @@ def test_what_has_no_definite_atoms_is_unsupported(material: Material) -> None:
 
 
 def test_energies_that_are_not_numbers_are_no_values(tmp_path: Path) -> None:
-    shipped = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED["7net-0"]
+    shipped = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED["7net-0"].file
     checkpoint = torch.load(shipped, weights_only=False, map_location="cpu")
     checkpoint["model_state_dict"]["rescale_atomic_energy.shift"].fill_(math.nan)
     broken = tmp_path / "broken.pth"
