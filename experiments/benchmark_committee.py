@@ -31,11 +31,11 @@ from materials.base import Crystal
 Floats = npt.NDArray[np.float64]
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 Out = Annotated[Path, typer.Option(help="Folder of the part files.")]
+Most = Annotated[int, typer.Option(help="Crystals, drawn at random; fewer are the first of more.")]
 
 MOST_ATOMS = 20
 SEED = 0
 NEAR_HULL = 0.02  # eV/atom
-KNOWN_PHASES, INTERMETALLICS = 1000, 1500
 GLITCH = -0.1  # eV/atom above hull; what lies lower is an error of the table
 CHANGED = frozenset({"Yb"})
 """The Materials Project changed its pseudopotential, so its energies are of two kinds."""
@@ -70,7 +70,7 @@ def formation_spread(judged: Judged) -> float:
 
 def _sample(rows: list[LabelledCrystal], most: int) -> list[tuple[str, pmg.Structure]]:
     chosen = np.random.default_rng(SEED).permutation(len(rows))[:most]
-    return [(rows[k].labels["material_id"], rows[k].crystal.structure) for k in sorted(chosen)]
+    return [(rows[k].labels["material_id"], rows[k].crystal.structure) for k in chosen]
 
 
 @app.command()
@@ -78,6 +78,7 @@ def limits(
     table: Annotated[Path, typer.Argument(help="mp20_like_36k.csv.xz")],
     leave_out: Annotated[Path, typer.Option(help="CSV of formulas that nothing that ships may learn from.")],
     out: Out = Path("committee"),
+    most: Most = 1000,
 ) -> None:
     """The percentiles, over known phases near the hull, from which the default limits are taken."""
     hidden = left_out(leave_out)
@@ -91,7 +92,7 @@ def limits(
         and float(row.labels["e_above_hull"]) <= NEAR_HULL
     ]
     out.mkdir(parents=True, exist_ok=True)
-    found = judge(_sample(rows, KNOWN_PHASES), out / "committee_known.jsonl")
+    found = judge(_sample(rows, most), out / "committee_known.jsonl")
     typer.echo(f"{len(found)} of {len(rows)} known phases")
     _percentiles("energy_spread (eV/atom)", [judged.energy_spread for judged in found])
     _percentiles("relative to elements (eV/atom)", [formation_spread(judged) for judged in found])
@@ -109,13 +110,15 @@ def _percentiles(name: str, values: list[float]) -> None:
 
 @app.command()
 def intermetallics(
-    table: Annotated[Path, typer.Argument(help="mp2018_ef_gap_36738.csv.xz")], out: Out = Path("committee")
+    table: Annotated[Path, typer.Argument(help="mp2018_ef_gap_36738.csv.xz")],
+    out: Out = Path("committee"),
+    most: Most = 1500,
 ) -> None:
     """Formation energies of compounds of metals alone, where no correction enters, against the Materials Project."""
     rows = [row for row in read_labelled(table, MOST_ATOMS) if _is_intermetallic(row)]
     labels = {row.labels["material_id"]: float(row.labels["formation_energy_per_atom"]) for row in rows}
     out.mkdir(parents=True, exist_ok=True)
-    found = judge(_sample(rows, INTERMETALLICS), out / "committee_intermetallics.jsonl")
+    found = judge(_sample(rows, most), out / "committee_intermetallics.jsonl")
     typer.echo(f"{len(found)} of {len(rows)} intermetallics")
     error = np.array([abs(judged.formation_energies[0] - labels[judged.id]) for judged in found])
     unit = "eV/atom"
