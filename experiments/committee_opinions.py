@@ -15,7 +15,7 @@ import typer
 from loop.part_files import Record, done_ids, records
 from materials.base import Crystal
 from oracles.committee import CommitteeSettings, distance_to_known
-from oracles.disagreement import Committee, Disagreement
+from oracles.opinions import Committee, Spread
 
 Floats = npt.NDArray[np.float64]
 REPORT_EVERY = 100
@@ -26,7 +26,7 @@ class Judged:
     """What is told of one crystal: opinions in the order of the committee's members, and their disagreement.
 
     energies, energies_of_elements: [members], eV/atom. forces: [members, n, 3], eV/angstrom. The rest as in
-    `oracles.disagreement`.
+    `oracles.opinions`.
     """
 
     id: str
@@ -77,7 +77,7 @@ def judge(crystals: Sequence[tuple[str, pmg.Structure]], path: Path) -> list[Jud
 def _asked(structure: pmg.Structure, committee: Committee) -> Record:
     opinions = committee.opinions(structure)
     elements = [member.energy_of_elements(structure.composition) for member in committee.members]
-    found = Disagreement.of(opinions)
+    found = Spread.of(opinions)
     return {
         "energies": [opinion.energy for opinion in opinions],
         "energies_of_elements": elements,

@@ -11,14 +11,14 @@ from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
-from oracles.disagreement import (
+from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from oracles.opinions import (
     Committee,
-    Disagreement,
     NonFiniteOpinionError,
     Opinion,
+    Spread,
     UnknownElementEnergyError,
 )
-from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialChoice
 from surrogates.heads.shipped import shipped_descriptor, shipped_head, weights_digest
 
@@ -101,7 +101,7 @@ class CommitteeOracle(OneByOneOracle):
             )
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{material.formula}: {message}")
         opinions = self._opinions(material)
-        found = Disagreement.of(opinions)
+        found = Spread.of(opinions)
         distance = distance_to_known(material)
         values = {"energy_spread": found.energy, "force_spread": found.largest_force}
         measurements = [self._measurement(name, value, request.oracle) for name, value in values.items()]
@@ -131,7 +131,7 @@ class CommitteeOracle(OneByOneOracle):
     def _measurement(self, name: str, value: float, oracle: str) -> Measurement:
         return Measurement(name, value, property_named(name).unit, self._settings.fidelity, oracle)
 
-    def _doubt(self, found: Disagreement, distance: float | None) -> str | None:
+    def _doubt(self, found: Spread, distance: float | None) -> str | None:
         limits = self._settings
         reasons = []
         if found.energy > limits.largest_energy_spread:

@@ -22,7 +22,7 @@ from materials.hull import ReferenceHull
 from materials.potential import SHIPPED
 from oracles.base import Oracle
 from oracles.committee import CommitteeSettings
-from oracles.disagreement import Disagreement, Opinion
+from oracles.opinions import Opinion, Spread
 
 CHECKPOINT = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED["7net-mf-0"]
 
@@ -144,7 +144,7 @@ numbers = st.floats(-100, 100)
 @given(st.lists(numbers, min_size=13, max_size=13), st.integers(2, 5))
 def test_equal_opinions_have_no_spread(values: list[float], count: int) -> None:
     opinion = Opinion(values[0], np.reshape(values[1:7], (2, 3)), np.array(values[7:]))
-    found = Disagreement.of([opinion] * count)
+    found = Spread.of([opinion] * count)
     assert found.energy == pytest.approx(0, abs=1e-12)
     assert found.largest_force == pytest.approx(0, abs=1e-12)
     assert found.stress == pytest.approx(0, abs=1e-9)
@@ -156,7 +156,7 @@ def test_two_opinions_spread_by_their_difference_over_the_root_of_two(
 ) -> None:
     forces = np.zeros((2, 3))
     pushed = np.array([[0, 0, 0], push])
-    found = Disagreement.of([Opinion(first, forces, None), Opinion(second, pushed, None)])
+    found = Spread.of([Opinion(first, forces, None), Opinion(second, pushed, None)])
     assert found.energy == pytest.approx(abs(first - second) / np.sqrt(2), abs=1e-9)
     assert found.forces[0] == 0
     assert found.largest_force == pytest.approx(np.linalg.norm(push) / np.sqrt(2), abs=1e-9)

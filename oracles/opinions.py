@@ -1,4 +1,4 @@
-"""How far several potentials are apart on one structure."""
+"""What several potentials say of one structure, and how far they are apart."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _reference() -> ReferenceHull:
 
 
 @dataclass(frozen=True)
-class Disagreement:
+class Spread:
     """Sample standard deviations over a committee: a lower bound of its error.
 
     energy: eV/atom. forces: [n], eV/angstrom. stress: the largest of the six components, GPa; None where a potential
@@ -118,7 +118,7 @@ class Disagreement:
     stress: float | None
 
     @classmethod
-    def of(cls, opinions: Sequence[Opinion]) -> Disagreement:
+    def of(cls, opinions: Sequence[Opinion]) -> Spread:
         """Of at least two opinions on one structure. An atom's value is the norm of the deviations of its force."""
         forces = np.std([opinion.forces for opinion in opinions], axis=0, ddof=1)
         stresses = [opinion.stress for opinion in opinions if opinion.stress is not None]
