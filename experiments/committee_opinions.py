@@ -23,7 +23,7 @@ REPORT_EVERY = 100
 
 @dataclass(frozen=True)
 class Judged:
-    """What is told of one crystal: opinions in the order of the committee's members, and their disagreement.
+    """What is told of one crystal: opinions in the order of the committee's members, and their spread.
 
     energies, energies_of_elements: [members], eV/atom. forces: [members, n, 3], eV/angstrom. The rest as in
     `oracles.opinions`.

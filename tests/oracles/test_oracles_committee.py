@@ -17,9 +17,9 @@ from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
 from materials.base import Candidate, Composition, Crystal, Material, Origin
+from materials.checkpoints import SHIPPED
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
-from materials.potential import SHIPPED
 from oracles.base import Oracle
 from oracles.committee import CommitteeSettings
 from oracles.opinions import Opinion, Spread
