@@ -108,8 +108,7 @@ PROPERTIES: dict[str, Property] = {
             "energy_spread",
             "eV/atom",
             "s_E",
-            "standard deviation of a committee's energies per atom, relative to the elements where their zeros differ; a lower "
-            "bound of their error",
+            "standard deviation of a committee's energies per atom; a lower bound of their error",
             _ENERGY,
             possible=(0.0, math.inf),
         ),

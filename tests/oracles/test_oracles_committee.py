@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def test_a_known_phase_is_not_doubted(formula: str) -> None:
     assert found["potentials"] == ["7net-0", "7net-l3i5"]
     assert abs(np.subtract(*found["energies"])) / np.sqrt(2) == pytest.approx(value(outcome, "energy_spread"))
     assert found["distance"] < 1
+    assert Outcome.from_dict(json.loads(json.dumps(outcome.to_dict()))) == outcome
 
 
 # SevenNet-0 finds this compound of helium 0.37 eV/atom more stable than the elements.
