@@ -25,7 +25,7 @@ from oracles.base import Oracle
 from oracles.committee import CommitteeSettings
 from oracles.opinions import Opinion, Spread
 
-CHECKPOINT = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED["7net-mf-0"]
+CHECKPOINT = Path(sevenn.__file__).parent / "pretrained_potentials" / SHIPPED["7net-mf-0"].file
 
 
 @cache
@@ -169,6 +169,17 @@ def test_an_element_that_a_member_does_not_know_is_named() -> None:
     outcome = asked(Structure(Lattice.cubic(4), ["Po", "Cl"], [[0, 0, 0], [0.5, 0, 0]]))
     assert failure_of(outcome) is FailureKind.UNSUPPORTED_ELEMENT
     assert "Po" in outcome.failure.message  # type: ignore[union-attr]
+
+
+def test_any_calculator_of_ase_can_be_a_member() -> None:
+    committee = oracle("7net-0", "ase.calculators.emt:EMT")
+    alloy = asked(known("CuAu"), committee)
+    assert alloy.provenance["relative_to_elements"]
+    assert alloy.provenance["energies"] == pytest.approx([-0.05, -0.05], abs=0.05)
+    assert value(alloy, "energy_spread") < 0.05
+    salt = asked(known("NaCl"), committee)
+    assert failure_of(salt) is FailureKind.UNSUPPORTED_ELEMENT
+    assert "EMT does not know Na" in salt.failure.message  # type: ignore[union-attr]
 
 
 def test_atoms_in_one_place_have_no_opinion() -> None:
