@@ -12,7 +12,10 @@ data, so their spread is a lower bound of the error. What is done is kept; run a
 
 from __future__ import annotations
 
+import csv
+import lzma
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
@@ -23,12 +26,15 @@ import pymatgen.core as pmg
 import typer
 
 from experiments.committee_cells import PART_FILE
-from experiments.committee_opinions import Judged, judge
-from experiments.training_tables import VALIDATION, LabelledCrystal, left_out, read_labelled, tenth
+from experiments.committee_opinions import Asked, Judged, judge
+from experiments.training_tables import VALIDATION, left_out, tenth
 from loop.part_files import records
 from materials.base import Crystal
+from materials.hull import ReferenceHull
+from materials.reference_table import structure_from_text
 
 Floats = npt.NDArray[np.float64]
+Row = dict[str, str]
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 Out = Annotated[Path, typer.Option(help="Folder of the part files.")]
 Most = Annotated[int, typer.Option(help="Crystals, drawn at random; fewer are the first of more.")]
@@ -63,14 +69,18 @@ def told(name: str, spread: Floats, error: Floats, unit: str) -> None:
     )
 
 
-def formation_spread(judged: Judged) -> float:
-    """The energy spread if it were taken relative to the elements, as for potentials with different zeros."""
-    return float(np.std(judged.formation_energies, ddof=1))
+def _rows(table: Path) -> Iterator[Row]:
+    with lzma.open(table, "rt", newline="", encoding="utf-8") as handle:
+        yield from (row for row in csv.DictReader(handle) if int(row["nsites"]) <= MOST_ATOMS)
 
 
-def _sample(rows: list[LabelledCrystal], most: int) -> list[tuple[str, pmg.Structure]]:
-    chosen = np.random.default_rng(SEED).permutation(len(rows))[:most]
-    return [(rows[k].labels["material_id"], rows[k].crystal.structure) for k in chosen]
+def _formula(row: Row) -> str:
+    return str(pmg.Composition(row["formula"]).reduced_formula)
+
+
+def _sample(rows: list[Row], most: int) -> list[Asked]:
+    chosen = [rows[k] for k in np.random.default_rng(SEED).permutation(len(rows))[:most]]
+    return [Asked(row["material_id"], structure_from_text(row["cell"], row["sites"])) for row in chosen]
 
 
 @app.command()
@@ -79,27 +89,25 @@ def limits(
     leave_out: Annotated[Path, typer.Option(help="CSV of formulas that nothing that ships may learn from.")],
     out: Out = Path("committee"),
     most: Most = 1000,
+    with_forces: Annotated[int, typer.Option(help="The first of them, for the spread of forces.")] = 500,
 ) -> None:
     """The percentiles, over known phases near the hull, from which the default limits are taken."""
     hidden = left_out(leave_out)
-    rows = [
-        row
-        for row in read_labelled(table, MOST_ATOMS)
-        if row.labels["split"] == "train"
-        and tenth(row.formula) == VALIDATION
-        and row.formula not in hidden
-        and row.labels["e_above_hull"]
-        and float(row.labels["e_above_hull"]) <= NEAR_HULL
-    ]
+    near = (
+        r
+        for r in _rows(table)
+        if r["split"].startswith("train") and float(r["e_above_hull"] or 1) <= NEAR_HULL
+    )
+    rows = [r for r in near if tenth(_formula(r)) == VALIDATION and _formula(r) not in hidden]
     out.mkdir(parents=True, exist_ok=True)
-    found = judge(_sample(rows, most), out / "committee_known.jsonl")
-    typer.echo(f"{len(found)} of {len(rows)} known phases")
+    sample = _sample(rows, most)
+    found = judge(sample, out / "committee_known.jsonl", forces=False)
+    moved = judge(sample[:with_forces], out / "committee_known_forces.jsonl", forces=True)
+    typer.echo(f"{len(found)} of {len(rows)} known phases, {len(moved)} of them with forces")
     _percentiles("energy_spread (eV/atom)", [judged.energy_spread for judged in found])
-    _percentiles("relative to elements (eV/atom)", [formation_spread(judged) for judged in found])
-    _percentiles("force_spread (eV/angstrom)", [judged.force_spread for judged in found])
-    _percentiles("stress_spread (GPa)", [judged.stress_spread for judged in found])
+    _percentiles("force_spread (eV/angstrom)", [judged.force_spread for judged in moved])
     _percentiles("distance", [judged.distance for judged in found])
-    typer.echo(f"doubted: {np.mean([judged.doubted for judged in found]):.1%}")
+    typer.echo(f"doubted: {np.mean([judged.doubted for judged in moved]):.1%} of those with forces")
 
 
 def _percentiles(name: str, values: list[float]) -> None:
@@ -115,29 +123,31 @@ def intermetallics(
     most: Most = 1500,
 ) -> None:
     """Formation energies of compounds of metals alone, where no correction enters, against the Materials Project."""
-    rows = [row for row in read_labelled(table, MOST_ATOMS) if _is_intermetallic(row)]
-    labels = {row.labels["material_id"]: float(row.labels["formation_energy_per_atom"]) for row in rows}
+    rows = [row for row in _rows(table) if _is_intermetallic(row)]
+    labels = {row["material_id"]: float(row["formation_energy_per_atom"]) for row in rows}
     out.mkdir(parents=True, exist_ok=True)
-    found = judge(_sample(rows, most), out / "committee_intermetallics.jsonl")
+    sample = _sample(rows, most)
+    found = judge(sample, out / "committee_intermetallics.jsonl", forces=False)
+    hull = ReferenceHull.shipped()
+    # No correction enters, so the uncorrected energies are the corrected ones.
+    formation = [
+        hull.formation_energy(asked.structure.composition, judged.energies[0])
+        for asked, judged in zip(sample, found, strict=True)
+    ]
     typer.echo(f"{len(found)} of {len(rows)} intermetallics")
-    error = np.array([abs(judged.formation_energies[0] - labels[judged.id]) for judged in found])
-    unit = "eV/atom"
-    told("energy_spread", np.array([judged.energy_spread for judged in found]), error, unit)
-    told(
-        "the same relative to elements", np.array([formation_spread(judged) for judged in found]), error, unit
-    )
-    told("force_spread", np.array([max(judged.force_spread, 1e-6) for judged in found]), error, unit)
-    told("distance", np.array([judged.distance for judged in found]), error, unit)
-    _doubted(found, error, unit)
+    error = np.array([abs(e - labels[judged.id]) for e, judged in zip(formation, found, strict=True)])
+    told("energy_spread", np.array([judged.energy_spread for judged in found]), error, "eV/atom")
+    told("distance", np.array([judged.distance for judged in found]), error, "eV/atom")
+    _doubted(found, error, "eV/atom")
 
 
-def _is_intermetallic(row: LabelledCrystal) -> bool:
-    elements = row.crystal.structure.composition.elements
+def _is_intermetallic(row: Row) -> bool:
+    elements = pmg.Composition(row["formula"]).elements
     metals = all(element.is_metal and element.symbol not in CHANGED for element in elements)
+    above = row["e_above_hull_calc"]
+    glitch = bool(above) and float(above) < GLITCH
     # The limits were found on the formulas of one tenth.
-    other = len(elements) > 1 and tenth(row.formula) != VALIDATION
-    above = row.labels["e_above_hull_calc"]
-    return metals and other and not (above and float(above) < GLITCH)
+    return metals and len(elements) > 1 and not glitch and tenth(_formula(row)) != VALIDATION
 
 
 def _doubted(found: list[Judged], error: Floats, unit: str) -> None:
@@ -155,12 +165,12 @@ def _doubted(found: list[Judged], error: Floats, unit: str) -> None:
 def cells(out: Out = Path("committee")) -> None:
     """Forces, and energy differences between cells of one formula, against the DFT of `experiments.committee_cells`."""
     done = {record["id"]: record for record in records(out / PART_FILE) if "failure" not in record}
-    crystals = [(name, Crystal.from_dict(record["material"]).structure) for name, record in done.items()]
-    found = judge(crystals, out / "committee_judged_cells.jsonl")
+    crystals = [Asked(name, Crystal.from_dict(record["material"]).structure) for name, record in done.items()]
+    found = judge(crystals, out / "committee_judged_cells.jsonl", forces=True)
     # Symmetry holds the forces of a known phase at nearly nothing.
     moved = [judged for judged in found if done[judged.id]["kind"] != "known"]
     errors = [
-        np.linalg.norm(judged.forces[0] - np.array(done[judged.id]["forces"]), axis=1) for judged in moved
+        np.linalg.norm(_own_forces(judged) - np.array(done[judged.id]["forces"]), axis=1) for judged in moved
     ]
     spreads = [judged.force_spreads for judged in moved]
     typer.echo(f"{len(moved)} cells with forces, {len(found) - len(moved)} known phases as they are")
@@ -179,6 +189,11 @@ def cells(out: Out = Path("committee")) -> None:
         np.array([_difference_error(*pair, {k: r["energy"] for k, r in done.items()}) for pair in pairs]),
         "eV/atom",
     )
+
+
+def _own_forces(judged: Judged) -> Floats:
+    assert judged.forces is not None
+    return np.asarray(judged.forces[0])
 
 
 def _difference_spread(first: Judged, second: Judged) -> float:
