@@ -45,11 +45,11 @@ class CommitteeSettings(OracleSettings):
         default=(PotentialChoice(potential="7net-0"), PotentialChoice(potential="7net-l3i5")), min_length=2
     )
     """Who is asked: names, or blocks {potential, sha256, arguments}."""
-    largest_energy_spread: float = Field(default=0.02, gt=0)
+    largest_energy_spread: float = Field(default=0.016, gt=0)
     """Doubted above, eV/atom; the default potentials stay below for 95 % of known phases near the hull."""
-    largest_force_spread: float = Field(default=0.1, gt=0)
+    largest_force_spread: float = Field(default=0.16, gt=0)
     """Doubted above, eV/angstrom; found likewise."""
-    farthest: float = Field(default=2.0, gt=0)
+    farthest: float = Field(default=1.43, gt=0)
     """Doubted when farther from the training data; 99 % of known phases near the hull are nearer than the default."""
     resources: ClassVar[Resources] = Resources(memory=2.0)
     typical_seconds: ClassVar[float] = 1.0
