@@ -150,7 +150,7 @@ def _without_offsets(
 ) -> tuple[npt.NDArray[np.bool_], Floats]:
     """Which half a constant error of each element was fitted on [n], and errors less these constants [n].
 
-    Such an error is mostly that of the element's own reference phase, of which a spread of total energies knows nothing.
+    Such an error is mostly that of the element's reference phase, of which a spread of total energies knows nothing.
     """
     symbols = sorted({element.symbol for composition in compositions for element in composition.elements})
     fractions = np.array([[c.get_atomic_fraction(symbol) for symbol in symbols] for c in compositions])
