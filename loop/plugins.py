@@ -229,6 +229,7 @@ ORACLES = Kinds(
         "dft": "oracles.dft:DftSettings",
         "optics": "oracles.optics:OpticsSettings",
         "learned": "oracles.learned:LearnedSettings",
+        "committee": "oracles.committee:CommitteeSettings",
     },
     "matloop.oracles",
 )

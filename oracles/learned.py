@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -31,7 +29,7 @@ from surrogates.heads.shipped import (
     hse_correction,
     judged_by,
     shipped_head,
-    weight_files,
+    weights_digest,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -93,19 +91,10 @@ class LearnedSettings(OracleSettings):
         return LEARNED_AS[self.imitates]
 
     def model_version(self) -> str:
-        return f"heads {_weights(self.properties, self.imitates)}"
+        return f"heads {weights_digest(self.properties, self.imitates)}"
 
     def build(self) -> LearnedOracle:
         return LearnedOracle(self)
-
-
-@lru_cache
-def _weights(names: tuple[str, ...], level: Level) -> str:
-    digest = hashlib.sha256()
-    for name in names:
-        for path in weight_files(name, level):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 class LearnedOracle(OneByOneOracle):

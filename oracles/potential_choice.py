@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from materials.calculators import IMPORT_PATH, CalculatorSource, ImportedCalculator, imported_calculator
 from materials.checkpoints import SHIPPED, is_pretrained, potential_version, split_modal
+from materials.settings import Settings
 from oracles.base import OracleSettings
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt")
+MATERIALS_PROJECT = "PBE of the Materials Project"
 
 
-class PotentialSettings(OracleSettings):
-    """An oracle that computes with a potential: a SevenNet model, or any ASE calculator."""
+class PotentialChoice(Settings):
+    """A potential: a SevenNet model, or any ASE calculator."""
 
     potential: str = "7net-0"
     """A SevenNet name (7net-0, 7net-l3i5, ...) or a checkpoint file with its `sha256`, either with `:modal`; or the
@@ -50,7 +52,7 @@ class PotentialSettings(OracleSettings):
         }
 
     @model_validator(mode="after")
-    def _loadable(self) -> PotentialSettings:
+    def _loadable(self) -> Self:
         imported = self._imported()
         try:
             if imported is None:
@@ -68,30 +70,22 @@ class PotentialSettings(OracleSettings):
         return self
 
     def meaning(self) -> dict[str, Any]:
-        """The potential counts by its `model_version`, which holds what is in it, not by where it lies or runs."""
+        """The potential counts by its version, which holds what is in it, not by where it lies or runs."""
         told = ("potential", "sha256", "arguments", "device")
         return {name: value for name, value in super().meaning().items() if name not in told}
 
     @property
-    def fidelity(self) -> str:
-        return "potential"
-
-    def model_version(self) -> str:
+    def potential_version(self) -> str:
+        """Names what is in the potential: equal versions compute the same."""
         imported = self._imported()
         return potential_version(self.potential, self.sha256) if imported is None else imported.version
 
     @property
-    def energy_source(self) -> str | None:
-        return self.model_version() if "energy_per_atom" in self.measures else None
-
-    @property
-    def energy_zero(self) -> str | None:
-        if self.why_incomparable is not None:
-            return f"{self.energy_source} that {self.why_incomparable}"
+    def potential_zero(self) -> str:
+        """What its total energies are counted from: those of two potentials compare only where it is the same."""
         # All that ship have learned total energies of the Materials Project's PBE, and speak them by default.
         name, modal = split_modal(self.potential.lower())
-        shared = name in SHIPPED and modal in ("", "pbe")
-        return "PBE of the Materials Project" if shared else self.energy_source
+        return MATERIALS_PROJECT if name in SHIPPED and modal in ("", "pbe") else self.potential_version
 
     def load(self) -> CalculatorSource:
         """The potential, loaded once per process."""
@@ -114,6 +108,27 @@ class PotentialSettings(OracleSettings):
         if a_file or not IMPORT_PATH.fullmatch(name):
             return None
         return imported_calculator(name, self.arguments)
+
+
+class PotentialSettings(PotentialChoice, OracleSettings):
+    """An oracle that computes with a potential: a SevenNet model, or any ASE calculator."""
+
+    @property
+    def fidelity(self) -> str:
+        return "potential"
+
+    def model_version(self) -> str:
+        return self.potential_version
+
+    @property
+    def energy_source(self) -> str | None:
+        return self.potential_version if "energy_per_atom" in self.measures else None
+
+    @property
+    def energy_zero(self) -> str | None:
+        if self.why_incomparable is not None:
+            return f"{self.energy_source} that {self.why_incomparable}"
+        return self.potential_zero
 
 
 def _beside(name: str, info: ValidationInfo) -> str | None:

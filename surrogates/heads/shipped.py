@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -78,6 +79,16 @@ def weight_files(name: str, level: Level = "PBE") -> list[Path]:
     """Every file that a property's predictions at a level rest on."""
     found = [WEIGHTS / file_name(name, basis) for basis in DESCRIPTORS]
     return found if level == "PBE" else [*found, WEIGHTS / HSE_CORRECTION]
+
+
+@cache
+def weights_digest(names: tuple[str, ...], level: Level = "PBE") -> str:
+    """Names the weights that the predictions of these properties at a level rest on."""
+    digest = hashlib.sha256()
+    for name in names:
+        for path in weight_files(name, level):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 @cache
