@@ -2,8 +2,8 @@
 
 The thermostat is stochastic velocity rescaling (Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007),
 doi:10.1063/1.2408420). It samples the canonical ensemble also in small, stiff cells, where a Nose-Hoover chain may
-not be ergodic; it multiplies all momenta by one number close to 1, so it hardly disturbs diffusion, as Langevin friction
-would; and its only memory is the state of a random generator, so a checkpoint is small and exact.
+not be ergodic; it multiplies all momenta by one number close to 1, so it hardly disturbs diffusion, as Langevin
+friction would; and its only memory is the state of a random generator, so a checkpoint is small and exact.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class UnusableRunError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. temperature: K; timestep: fs; frames: how many, `steps_per_frame` steps apart; seed: of all its chance."""
+    """One run of `frames` frames. temperature: K; timestep: fs; seed: of all its chance."""
 
     temperature: float
     timestep: float

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pymatgen.core as pmg
 from pydantic import Field, field_validator
 
-from materials.base import Crystal, content_hash
+from materials.base import Crystal, Measurement, content_hash
 from materials.evaluation import FailureKind, Request
 from materials.potential import UnsupportedElementError, to_atoms
+from materials.properties import property_named
+from oracles.arrhenius import Arrhenius, arrhenius, log_conductivity
 from oracles.base import Resources
+from oracles.diffusion import FEWEST_FRAMES, Diffusion, diffusion_of, why_too_short
 from oracles.dynamics import Plan, UnusableRunError, simulate
 from oracles.melting import why_not_held
-from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from oracles.one_by_one import Answer, FailedError, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
 from oracles.simulation_cell import SimulationCell, simulation_cell
-from oracles.trajectory import Trajectory
+from oracles.trajectory import BrokenTrajectoryError, Trajectory
 
 TIMESTEP = 2.0  # fs
 TIMESTEP_WITH_HYDROGEN = 0.5  # fs; a twentieth of the period of an O-H stretch
 FEWEST_TEMPERATURES = 3
+LARGEST_DRIFT = 0.1  # of the mean temperature; its sampling error is smaller in any run that diffuses
 
 
 class MolecularDynamicsSettings(PotentialSettings):
@@ -96,7 +103,9 @@ class MolecularDynamicsOracle(OneByOneOracle):
         structure = request.material.structure
         return simulation_cell(structure, settings.mobile_ion, settings.supercell, settings.most_atoms)
 
-    def trajectory(self, request: Request, cell: SimulationCell, temperature: float, folder: Path) -> Trajectory:
+    def trajectory(
+        self, request: Request, cell: SimulationCell, temperature: float, folder: Path
+    ) -> Trajectory:
         """The trajectory at one temperature (K), with its equilibration, gone on with where `folder` holds a part.
 
         Raises UnusableRunError.
@@ -117,7 +126,127 @@ class MolecularDynamicsOracle(OneByOneOracle):
         return Plan.lasting(temperature, timestep, settings.equilibration + settings.picoseconds, seed)
 
     def measure(self, request: Request) -> Answer:
-        raise NotImplementedError
+        settings = self._settings
+        cell = self.cell_of(request)
+        with work_folder(request) as folder:
+            points, unusable = self._points(request, cell, folder)
+        provenance = self._provenance(request, cell, points, unusable)
+        if len(points) < FEWEST_TEMPERATURES:
+            raise self._rejection(request, unusable, provenance)
+        law = arrhenius(points, self.plan(request, cell, settings.temperature).seed)
+        provenance["misfit"] = law.misfit
+        return Answer(tuple(self._measurements(request, cell, law)), provenance=provenance)
+
+    def _points(
+        self, request: Request, cell: SimulationCell, folder: Path
+    ) -> tuple[list[Diffusion], dict[float, _Unusable]]:
+        """The diffusivities, and by temperature why there is none. Hottest first.
+
+        A run too short when it is hot is too short when it is colder; and three are needed, so it ends when they
+        cannot be had.
+        """
+        points: list[Diffusion] = []
+        unusable: dict[float, _Unusable] = {}
+        for temperature in reversed(self._settings.temperatures):
+            found = self._point(request, cell, temperature, folder)
+            if isinstance(found, Diffusion):
+                points.append(found)
+                continue
+            unusable[temperature] = found
+            left = len(self._settings.temperatures) - len(unusable)
+            if found.kind is FailureKind.NOT_CONVERGED or left < FEWEST_TEMPERATURES:
+                break
+        return points, unusable
+
+    def _point(
+        self, request: Request, cell: SimulationCell, temperature: float, folder: Path
+    ) -> Diffusion | _Unusable:
+        try:
+            whole = self.trajectory(request, cell, temperature, folder)
+        except UnusableRunError as error:
+            return _Unusable(error.kind, str(error))
+        except BrokenTrajectoryError as error:
+            raise FailedError(FailureKind.BAD_RESULT, str(error)) from error
+        plan = self.plan(request, cell, temperature)
+        counted = whole.since(round(self._settings.equilibration / plan.interval))
+        if len(counted) < FEWEST_FRAMES:
+            message = f"{FEWEST_FRAMES * plan.interval:.1f} ps are the least that can be looked at"
+            return _Unusable(FailureKind.NOT_CONVERGED, message)
+        found = diffusion_of(cell, counted, temperature, plan.seed)
+        reason = why_too_short(found)
+        if reason is not None:
+            return _Unusable(FailureKind.NOT_CONVERGED, reason)
+        drifted = abs(counted.temperatures.mean() / temperature - 1)
+        if drifted > LARGEST_DRIFT:
+            message = (
+                f"at {temperature:g} K the mean temperature was off by {100 * drifted:.0f} %; halve timestep"
+            )
+            return _Unusable(FailureKind.BAD_RESULT, message)
+        return found
+
+    def _rejection(
+        self, request: Request, unusable: Mapping[float, _Unusable], provenance: dict[str, Any]
+    ) -> RejectedError:
+        kinds = {reason.kind for reason in unusable.values()}
+        kind = kinds.pop() if len(kinds) == 1 else FailureKind.NOT_CONVERGED
+        reasons = "; ".join(reason.message for reason in unusable.values())
+        message = (
+            f"{request.material.formula}: fewer than {FEWEST_TEMPERATURES} temperatures tell a diffusivity: {reasons}. "
+            "Raise picoseconds, or choose other temperatures"
+        )
+        return RejectedError(kind, message, provenance)
+
+    def _measurements(self, request: Request, cell: SimulationCell, law: Arrhenius) -> Iterator[Measurement]:
+        temperature = self._settings.temperature
+        value, std = law.log_diffusivity(temperature)
+        ions_per_volume = len(cell.mobile) / float(cell.structure.volume)
+        conductivity = log_conductivity(value, ions_per_volume, cell.charge, temperature)
+        at = {"temperature": temperature}
+        for name, number, error, conditions in (
+            ("diffusivity", math.exp(value), math.exp(value) * std, at),
+            ("migration_barrier", law.activation_energy, law.activation_energy_std, {}),
+            ("log_ionic_conductivity", conductivity, std / math.log(10), at),
+        ):
+            yield Measurement(
+                property=name,
+                value=number,
+                unit=property_named(name).unit,
+                fidelity=self._settings.fidelity,
+                oracle=request.oracle,
+                std=error,
+                conditions=conditions,
+            )
+
+    def _provenance(
+        self,
+        request: Request,
+        cell: SimulationCell,
+        points: list[Diffusion],
+        unusable: Mapping[float, _Unusable],
+    ) -> dict[str, Any]:
+        plan = self.plan(request, cell, self._settings.temperature)
+        return {
+            "potential": self._potential.name,
+            "version": self._potential.version,
+            "ensemble": "NVT, Bussi-Donadio-Parrinello",
+            "timestep": plan.timestep,
+            "frame_interval": plan.interval,
+            "repeats": list(cell.repeats),
+            "atoms": len(cell.structure),
+            "charge": cell.charge,
+            "haven_ratio": 1.0,
+            "runs": [point.to_dict() for point in points],
+            "unusable": {f"{temperature:g}": reason.message for temperature, reason in unusable.items()},
+            "kinisi": version("kinisi"),
+        }
+
+
+@dataclass(frozen=True)
+class _Unusable:
+    """Why a temperature gives no diffusivity."""
+
+    kind: FailureKind
+    message: str
 
 
 @contextmanager

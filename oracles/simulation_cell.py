@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +95,7 @@ def _charge_of(ion: str, amounts: Mapping[str, float]) -> float | None:
     return None if charges is None else charges[ion]
 
 
-def _nearest(structure: pmg.Structure, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+def _nearest(structure: pmg.Structure, indices: NDArray[np.int64]) -> NDArray[np.float64]:
     """Distance of each of these atoms to the nearest other of them, an image of its own counted too."""
     distances = structure.distance_matrix[np.ix_(indices, indices)]
     own = min(structure.lattice.get_lll_reduced_lattice().abc)

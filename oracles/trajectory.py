@@ -1,7 +1,7 @@
 """The trajectory of a molecular dynamics run on disk, in chunks, with a checkpoint after each.
 
-A file is whole or absent: it is written beside its place and then moved. The checkpoint is moved last, so what it counts
-is there, and frames beyond it (of a run stopped between the two) are written again, the same.
+A file is whole or absent: it is written beside its place and then moved. The checkpoint is moved last, so what it
+counts is there, and frames beyond it (of a run stopped between the two) are written again, the same.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Checkpoint:
 class Trajectory:
     """Frames at equal intervals.
 
-    displacements: [frames, atoms, 3], angstrom, from the start of the run and not wrapped. energies: [frames], potential
-    energy per atom, eV. temperatures: [frames], K, of the momenta. interval: ps between frames.
+    displacements: [frames, atoms, 3], angstrom, from the start of the run and not wrapped. energies: [frames],
+    potential energy per atom, eV. temperatures: [frames], K, of the momenta. interval: ps between frames.
     """
 
     displacements: NDArray[np.float32]
@@ -125,5 +125,7 @@ def _read(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        message = f"{path}: it cannot be read ({error}); delete the folder {path.parent}, and the run begins anew"
+        message = (
+            f"{path}: it cannot be read ({error}); delete the folder {path.parent}, and the run begins anew"
+        )
         raise BrokenTrajectoryError(message) from error
