@@ -1,7 +1,8 @@
 """The self-diffusion coefficient of the mobile ions of a trajectory and its error, by kinisi.
 
 kinisi fits the mean squared displacement with its full covariance, estimated from the trajectory itself, and samples
-the posterior of the slope (McCluskey, Coles, Morgan, J. Chem. Theory Comput. 21, 79 (2025), doi:10.1021/acs.jctc.4c01249).
+the posterior of the slope (McCluskey, Coles, Morgan, J. Chem. Theory Comput. 21, 79 (2025),
+doi:10.1021/acs.jctc.4c01249).
 On short runs of few ions that covariance is noisy and correlated with the displacements: of lattice walks with a known
 answer (14 ions, 56 hops) kinisi's slope was 9 % too low with 50 lags over the whole run, 5 % with the 20 lags over
 half the run that are used here. That 5 % is added to the error.
