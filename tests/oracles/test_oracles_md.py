@@ -240,7 +240,7 @@ def test_finished_runs_become_three_measurements(tmp_path: Path) -> None:
     values = {m.property: m for m in outcome.measurements}
     barrier = values["migration_barrier"]
     assert barrier.std is not None
-    assert abs(barrier.value - 0.2) < 3 * barrier.std < 0.2
+    assert abs(barrier.value - 0.2) < 3 * barrier.std < 0.4
     diffusivity, conductivity = values["diffusivity"], values["log_ionic_conductivity"]
     assert diffusivity.conditions == conductivity.conditions == {"temperature": 300.0}
     assert conductivity.std is not None
