@@ -228,6 +228,7 @@ ORACLES = Kinds(
         "insertion": "oracles.insertion:InsertionSettings",
         "dft": "oracles.dft:DftSettings",
         "optics": "oracles.optics:OpticsSettings",
+        "md": "oracles.md:MolecularDynamicsSettings",
         "learned": "oracles.learned:LearnedSettings",
         "committee": "oracles.committee:CommitteeSettings",
     },

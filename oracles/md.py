@@ -1,0 +1,259 @@
+"""Diffusion and conductivity of an ion by molecular dynamics with a neural-network potential."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pymatgen.core as pmg
+from pydantic import Field, field_validator
+
+from materials.base import Crystal, Measurement, content_hash
+from materials.evaluation import FailureKind, Request
+from materials.potential import UnsupportedElementError, to_atoms
+from materials.properties import property_named
+from oracles.arrhenius import Arrhenius, arrhenius, log_conductivity
+from oracles.base import Resources
+from oracles.diffusion import FEWEST_FRAMES, Diffusion, diffusion_of, why_too_short
+from oracles.dynamics import Plan, UnusableRunError, simulate
+from oracles.melting import why_not_held
+from oracles.one_by_one import Answer, FailedError, OneByOneOracle, RejectedError
+from oracles.potential_choice import PotentialSettings
+from oracles.simulation_cell import SimulationCell, simulation_cell
+from oracles.trajectory import BrokenTrajectoryError, Trajectory
+
+TIMESTEP = 2.0  # fs
+TIMESTEP_WITH_HYDROGEN = 0.5  # fs; a twentieth of the period of an O-H stretch
+FEWEST_TEMPERATURES = 3
+LARGEST_DRIFT = 0.1  # of the mean temperature; its sampling error is smaller in any run that diffuses
+
+
+class MolecularDynamicsSettings(PotentialSettings):
+    """Molecular dynamics at several temperatures, extrapolated by Arrhenius' law."""
+
+    kind: Literal["md"] = "md"
+    mobile_ion: str = "Li"
+    """The element that moves."""
+    temperatures: tuple[float, ...] = Field(default=(600.0, 800.0, 1000.0), min_length=FEWEST_TEMPERATURES)
+    """Of the simulations, K; at least three."""
+    picoseconds: float = Field(default=50.0, gt=0)
+    """Of each temperature that count."""
+    equilibration: float = Field(default=5.0, ge=0)
+    """Picoseconds before them that do not."""
+    timestep: float | None = Field(default=None, gt=0, le=5)
+    """Femtoseconds; by default 2, and 0.5 where there is hydrogen."""
+    supercell: float = Field(default=8.0, gt=0)
+    """The cell is repeated until opposite faces are this far apart, angstrom."""
+    most_atoms: int = Field(default=200, ge=2)
+    """A larger supercell is refused."""
+    temperature: float = Field(default=300.0, gt=0)
+    """Temperature of diffusivity and conductivity, K."""
+    resources: ClassVar[Resources] = Resources(memory=2.0)
+    typical_seconds: ClassVar[float] = 20_000.0
+
+    @field_validator("mobile_ion")
+    @classmethod
+    def _is_element(cls, symbol: str) -> str:
+        if not pmg.Element.is_valid_symbol(symbol):
+            raise ValueError(f"{symbol!r} is not the symbol of an element, such as Li")
+        return symbol
+
+    @field_validator("temperatures")
+    @classmethod
+    def _distinct(cls, temperatures: tuple[float, ...]) -> tuple[float, ...]:
+        if min(temperatures) <= 0 or len(set(temperatures)) < len(temperatures):
+            raise ValueError("temperatures must be positive and differ from one another")
+        return tuple(sorted(temperatures))
+
+    @property
+    def needed_elements(self) -> tuple[str, ...]:
+        return (self.mobile_ion,)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("diffusivity", "migration_barrier", "log_ionic_conductivity")
+
+    def build(self) -> MolecularDynamicsOracle:
+        return MolecularDynamicsOracle(self)
+
+
+class MolecularDynamicsOracle(OneByOneOracle):
+    """Answers with the ion's diffusivity and conductivity at one temperature, and its activation energy."""
+
+    def __init__(self, settings: MolecularDynamicsSettings) -> None:
+        self._settings = settings
+        self._potential = settings.load()
+
+    def cell_of(self, request: Request) -> SimulationCell:
+        """The supercell that is simulated. Raises RejectedError."""
+        settings = self._settings
+        if not isinstance(request.material, Crystal):
+            message = f"{request.material.formula}: only a crystal has a trajectory"
+            raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, message)
+        try:
+            self._potential.check_elements(request.material.structure)
+        except UnsupportedElementError as error:
+            raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
+        structure = request.material.structure
+        return simulation_cell(structure, settings.mobile_ion, settings.supercell, settings.most_atoms)
+
+    def trajectory(
+        self, request: Request, cell: SimulationCell, temperature: float, folder: Path
+    ) -> Trajectory:
+        """The trajectory at one temperature (K), with its equilibration, gone on with where `folder` holds a part.
+
+        Raises UnusableRunError.
+        """
+        plan = self.plan(request, cell, temperature)
+        calculator = self._potential.calculator()
+        place = folder / f"{temperature:g}K"
+        return simulate(
+            to_atoms(cell.structure), plan, calculator, place, lambda part: why_not_held(cell, part)
+        )
+
+    def plan(self, request: Request, cell: SimulationCell, temperature: float) -> Plan:
+        """The run at one temperature (K); its seed follows from candidate, temperature and replicate."""
+        settings = self._settings
+        hydrogen = "H" in cell.symbols
+        timestep = settings.timestep or (TIMESTEP_WITH_HYDROGEN if hydrogen else TIMESTEP)
+        seed = int(content_hash(["md", request.candidate.id, temperature, request.replicate]), 16)
+        return Plan.lasting(temperature, timestep, settings.equilibration + settings.picoseconds, seed)
+
+    def measure(self, request: Request) -> Answer:
+        settings = self._settings
+        cell = self.cell_of(request)
+        with work_folder(request) as folder:
+            points, unusable = self._points(request, cell, folder)
+        provenance = self._provenance(request, cell, points, unusable)
+        if len(points) < FEWEST_TEMPERATURES:
+            raise self._rejection(request, unusable, provenance)
+        law = arrhenius(points, self.plan(request, cell, settings.temperature).seed)
+        provenance["misfit"] = law.misfit
+        return Answer(tuple(self._measurements(request, cell, law)), provenance=provenance)
+
+    def _points(
+        self, request: Request, cell: SimulationCell, folder: Path
+    ) -> tuple[list[Diffusion], dict[float, _Unusable]]:
+        """The diffusivities, and by temperature why there is none. Hottest first.
+
+        A run too short when it is hot is too short when it is colder; and three are needed, so it ends when they
+        cannot be had.
+        """
+        points: list[Diffusion] = []
+        unusable: dict[float, _Unusable] = {}
+        for temperature in reversed(self._settings.temperatures):
+            found = self._point(request, cell, temperature, folder)
+            if isinstance(found, Diffusion):
+                points.append(found)
+                continue
+            unusable[temperature] = found
+            left = len(self._settings.temperatures) - len(unusable)
+            if found.kind is FailureKind.NOT_CONVERGED or left < FEWEST_TEMPERATURES:
+                break
+        return points, unusable
+
+    def _point(
+        self, request: Request, cell: SimulationCell, temperature: float, folder: Path
+    ) -> Diffusion | _Unusable:
+        try:
+            whole = self.trajectory(request, cell, temperature, folder)
+        except UnusableRunError as error:
+            return _Unusable(error.kind, str(error))
+        except BrokenTrajectoryError as error:
+            raise FailedError(FailureKind.BAD_RESULT, str(error)) from error
+        plan = self.plan(request, cell, temperature)
+        counted = whole.since(round(self._settings.equilibration / plan.interval))
+        if len(counted) < FEWEST_FRAMES:
+            message = f"{FEWEST_FRAMES * plan.interval:.1f} ps are the least that can be looked at"
+            return _Unusable(FailureKind.NOT_CONVERGED, message)
+        found = diffusion_of(cell, counted, temperature, plan.seed)
+        reason = why_too_short(found)
+        if reason is not None:
+            return _Unusable(FailureKind.NOT_CONVERGED, reason)
+        drifted = abs(counted.temperatures.mean() / temperature - 1)
+        if drifted > LARGEST_DRIFT:
+            message = (
+                f"at {temperature:g} K the mean temperature was off by {100 * drifted:.0f} %; halve timestep"
+            )
+            return _Unusable(FailureKind.BAD_RESULT, message)
+        return found
+
+    def _rejection(
+        self, request: Request, unusable: Mapping[float, _Unusable], provenance: dict[str, Any]
+    ) -> RejectedError:
+        kinds = {reason.kind for reason in unusable.values()}
+        kind = kinds.pop() if len(kinds) == 1 else FailureKind.NOT_CONVERGED
+        reasons = "; ".join(reason.message for reason in unusable.values())
+        message = (
+            f"{request.material.formula}: fewer than {FEWEST_TEMPERATURES} temperatures tell a diffusivity: {reasons}. "
+            "Raise picoseconds, or choose other temperatures"
+        )
+        return RejectedError(kind, message, provenance)
+
+    def _measurements(self, request: Request, cell: SimulationCell, law: Arrhenius) -> Iterator[Measurement]:
+        temperature = self._settings.temperature
+        value, std = law.log_diffusivity(temperature)
+        ions_per_volume = len(cell.mobile) / float(cell.structure.volume)
+        conductivity = log_conductivity(value, ions_per_volume, cell.charge, temperature)
+        at = {"temperature": temperature}
+        for name, number, error, conditions in (
+            ("diffusivity", math.exp(value), math.exp(value) * std, at),
+            ("migration_barrier", law.activation_energy, law.activation_energy_std, {}),
+            ("log_ionic_conductivity", conductivity, std / math.log(10), at),
+        ):
+            yield Measurement(
+                property=name,
+                value=number,
+                unit=property_named(name).unit,
+                fidelity=self._settings.fidelity,
+                oracle=request.oracle,
+                std=error,
+                conditions=conditions,
+            )
+
+    def _provenance(
+        self,
+        request: Request,
+        cell: SimulationCell,
+        points: list[Diffusion],
+        unusable: Mapping[float, _Unusable],
+    ) -> dict[str, Any]:
+        plan = self.plan(request, cell, self._settings.temperature)
+        return {
+            "potential": self._potential.name,
+            "version": self._potential.version,
+            "ensemble": "NVT, Bussi-Donadio-Parrinello",
+            "timestep": plan.timestep,
+            "frame_interval": plan.interval,
+            "repeats": list(cell.repeats),
+            "atoms": len(cell.structure),
+            "charge": cell.charge,
+            "haven_ratio": 1.0,
+            "runs": [point.to_dict() for point in points],
+            "unusable": {f"{temperature:g}": reason.message for temperature, reason in unusable.items()},
+            "kinisi": version("kinisi"),
+        }
+
+
+@dataclass(frozen=True)
+class _Unusable:
+    """Why a temperature gives no diffusivity."""
+
+    kind: FailureKind
+    message: str
+
+
+@contextmanager
+def work_folder(request: Request) -> Iterator[Path]:
+    """The folder that outlives an attempt, or a temporary one outside of an executor."""
+    if request.folder is not None:
+        yield request.folder
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
