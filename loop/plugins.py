@@ -224,6 +224,7 @@ ORACLES = Kinds(
         "hull": "oracles.hull:HullSettings",
         "bvse": "oracles.bvse:BondValenceSettings",
         "table": "oracles.table:TableSettings",
+        "neb": "oracles.neb:NebSettings",
         "learned": "oracles.learned:LearnedSettings",
     },
     "matloop.oracles",
