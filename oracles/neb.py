@@ -33,7 +33,7 @@ class NebSettings(PotentialSettings):
     """Converged when no force on a band is larger, eV/angstrom; ends are relaxed to half of it."""
     steps: int = Field(default=300, ge=1)
     """Most steps of one relaxation and of one band."""
-    image_distance: float = Field(default=8.0, ge=5)
+    image_distance: float = Field(default=9.0, ge=5)
     """Least distance of a vacancy from its periodic images, angstrom."""
     longest_hop: float = Field(default=6.0, gt=0)
     """Longest hop, angstrom."""
