@@ -50,6 +50,12 @@ class Supercell:
         apart = (apart - np.rint(apart)) @ self.structure.lattice.matrix
         return int(np.argmin(np.linalg.norm(apart, axis=1)))
 
+    def unit_site(self, number: int) -> int:
+        """The unit's site that the supercell's site `number` is a copy of."""
+        apart = self.structure.frac_coords[number] @ self.matrix - self.unit.frac_coords
+        apart = (apart - np.rint(apart)) @ self.unit.lattice.matrix
+        return int(np.argmin(np.linalg.norm(apart, axis=1)))
+
     def without(self, number: int) -> pmg.Structure:
         """The supercell with one site vacant."""
         return pmg.Structure.from_sites([site for i, site in enumerate(self.structure) if i != number])

@@ -49,9 +49,7 @@ def distinct_sites(structure: pmg.Structure, ion: str) -> dict[int, int]:
     for site, atom in enumerate(structure):
         if atom.specie.symbol == ion:
             first.setdefault(int(equal[site]), site)
-    return {
-        site: first[int(equal[site])] for site, atom in enumerate(structure) if atom.specie.symbol == ion
-    }
+    return {site: first[int(equal[site])] for site, atom in enumerate(structure) if atom.specie.symbol == ion}
 
 
 def distinct_hops(structure: pmg.Structure, ion: str, longest: float) -> list[Hop]:
@@ -140,7 +138,7 @@ def _moved(
 
 
 def _image(vector: npt.NDArray[Any]) -> Image:
-    a, b, c = (int(round(float(x))) for x in vector)
+    a, b, c = (round(float(x)) for x in vector)
     return a, b, c
 
 
@@ -152,14 +150,18 @@ def smallest_supercell(lattice: pmg.Lattice, distance: float) -> npt.NDArray[np.
     densest packing of such cells allows.
     """
     size = max(1, math.floor(distance**3 / math.sqrt(2) / lattice.volume))
-    _, lengths, _, vectors = lattice.get_points_in_sphere([[0, 0, 0]], [0, 0, 0], 1.5 * distance, zip_results=False)
+    _, lengths, _, vectors = lattice.get_points_in_sphere(
+        [[0, 0, 0]], [0, 0, 0], 1.5 * distance, zip_results=False
+    )
     order = np.argsort(lengths)[1:]
     lengths, vectors = lengths[order], np.rint(vectors[order])
     while True:
         best, farthest = None, distance - 1e-6
         for form in _hermite_normal_forms(size):
             multiples = vectors @ np.linalg.inv(form)
-            kept = np.abs(multiples - np.rint(multiples)).max(axis=1) < 1e-6  # vectors of the supercell's lattice
+            kept = (
+                np.abs(multiples - np.rint(multiples)).max(axis=1) < 1e-6
+            )  # vectors of the supercell's lattice
             nearest = float(lengths[np.argmax(kept)]) if kept.any() else 1.5 * distance
             if nearest > farthest + 1e-6:
                 best, farthest = form, nearest

@@ -113,7 +113,9 @@ class NebOracle(OneByOneOracle):
         structure = material.structure
         elements = {element.symbol for element in structure.composition.elements}
         if not material.is_ordered:
-            raise _unsupported(f"{material.formula}: sites are partly occupied; order them first, or use bvse")
+            raise _unsupported(
+                f"{material.formula}: sites are partly occupied; order them first, or use bvse"
+            )
         if ion not in elements:
             raise _unsupported(f"{material.formula}: it holds no {ion}, so nothing moves")
         if len(elements) == 1:
