@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pymatgen.core as pmg
 
+from materials.base import Crystal
 from materials.evaluation import FailureKind
 from materials.potential import Potential
 from materials.relaxation import NonFiniteEnergy, Relaxation, RelaxationExploded, relax
@@ -90,7 +91,8 @@ class Survey:
             raise RejectedError(
                 FailureKind.NO_PERCOLATION,
                 f"{self._formula}: no hops of {settings.mobile_ion} up to {settings.longest_hop:g} angstrom lead "
-                f"through the crystal in {settings.dimensions} dimension(s); raise longest_hop or ask for fewer dimensions",
+                f"through the crystal in {settings.dimensions} dimension(s); raise longest_hop, or ask for fewer "
+                "dimensions",
             )
         hops = [hop for hop in hops if hop.length <= LONGER * needed]
         if len(hops) > settings.most_hops:
@@ -191,7 +193,7 @@ class Survey:
 
     def _provenance(self, hops: list[Hop], landscape: Landscape) -> dict[str, Any]:
         return {
-            "unit": self._unit.as_dict(),
+            "unit": Crystal(self._unit).to_dict(),
             "supercell": self._records.matrix.tolist(),
             "supercell_atoms": len(self._cell.structure) - 1,
             "site_energies": {str(site): energy for site, energy in landscape.site_energies.items()},

@@ -167,7 +167,8 @@ def smallest_supercell(lattice: pmg.Lattice, distance: float) -> npt.NDArray[np.
                 best, farthest = form, nearest
         if best is not None:
             reduced = pmg.Lattice(best @ lattice.matrix).get_lll_reduced_lattice()
-            return np.rint(reduced.matrix @ np.linalg.inv(lattice.matrix)).astype(np.int64)
+            matrix: npt.NDArray[np.int64] = np.rint(reduced.matrix @ lattice.inv_matrix).astype(np.int64)
+            return matrix
         size += 1
 
 
