@@ -31,7 +31,6 @@ from oracles.neb import NebSettings
 from oracles.relax import RelaxSettings
 
 RESULTS = "results.jsonl"
-IMAGES = 3
 KEPT = ("barriers", "hops", "supercell_atoms", "site_energies", "hops_that_cannot_help", "spacegroup_after")
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -76,28 +75,34 @@ PUBLISHED = (
 def measure(
     structures: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
     folder: Annotated[Path, typer.Argument(file_okay=False)],
+    images: Annotated[int, typer.Option(help="Images between the ends of a hop.")] = 5,
+    image_distance: Annotated[float, typer.Option(help="Of a vacancy from its images, angstrom.")] = 9.0,
+    only: Annotated[str | None, typer.Option(help="The id of one material; by default all.")] = None,
 ) -> None:
     """Relaxes each material, and computes what is not in the folder's results yet."""
     folder.mkdir(parents=True, exist_ok=True)
     found, known = _structures(structures), _records(folder)
+    settings = {"images": images, "image_distance": image_distance}
     for item in PUBLISHED:
-        if item.material_id in known:
+        if item.material_id in known or (only is not None and item.material_id != only):
             continue
-        record = _measured(item, found[item.material_id], folder)
+        record = _measured(item, found[item.material_id], folder, settings)
         known[item.material_id] = record
         with (folder / RESULTS).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(record) + "\n")
         typer.echo(f"{item.formula}: {record}"[:600])
 
 
-def _measured(item: Published, structure: Structure, folder: Path) -> dict[str, Any]:
+def _measured(
+    item: Published, structure: Structure, folder: Path, settings: dict[str, Any]
+) -> dict[str, Any]:
     """In as many dimensions as the first entry of a material asks for."""
     candidate = Candidate(Crystal(structure), Origin("benchmark", note=item.material_id))
     relaxed = _ask(RelaxSettings(fmax=0.02, steps=300).build(), candidate, None)
     record: dict[str, Any] = {"material_id": item.material_id, "relax": _summary(relaxed)}
     if isinstance(relaxed.material, Crystal):
         at_rest = Candidate(relaxed.material, candidate.origin)
-        band = NebSettings(dimensions=item.dimensions, images=IMAGES)
+        band = NebSettings.model_validate({**settings, "dimensions": item.dimensions})
         record["bvse"] = _summary(_ask(BondValenceSettings().build(), at_rest, None))
         record["neb"] = _summary(_ask(band.build(), at_rest, folder / item.material_id))
     return record

@@ -67,7 +67,7 @@ def test_the_path_is_kept_and_ends_where_the_ion_began_plus_one_hop(oxide: Outco
     images = read(oxide.artifacts["path"]["path"], index=":")
     assert len(images) == 3
     moved = images[-1].positions - images[0].positions
-    assert np.linalg.norm(moved[-1]) == pytest.approx(2.31, abs=0.3)
+    assert np.linalg.norm(moved[-1]) == pytest.approx(2.31, abs=0.5)
     assert np.linalg.norm(moved[:-1], axis=1).max() < 0.5
     energies = [image.get_potential_energy() for image in images]
     assert energies[1] - energies[0] == pytest.approx(oxide.measurements[0].value, abs=1e-3)
