@@ -113,7 +113,7 @@ class Survey:
             energy = relaxation.energy_per_atom * len(relaxation.structure)
             known[str(number)] = {"energy": energy, "positions": positions}
             self._records.save()
-        landscape.add_vacancy(self._cell.unit_site(number), known[str(number)]["energy"])
+        landscape.add_vacancy(self._cell.unit_site(number), number, known[str(number)]["energy"])
         return np.array(known[str(number)]["positions"])
 
     def _saddle(self, hop: Hop, landscape: Landscape) -> None:
@@ -128,7 +128,8 @@ class Survey:
                 band = self._band(hop, begin, end)
                 self._write_path(hop, band.images)
                 self._keep(hop, "converged", band.energies, max_force=band.max_force, steps=band.steps)
-        landscape.add_saddle(hop, self._records.hops[name_of(hop)]["saddle"])
+        found = self._records.hops[name_of(hop)]
+        landscape.add_saddle(hop, (found["forward"] + found["backward"]) / 2)
 
     def _band(self, hop: Hop, begin: Any, end: Any) -> Band:
         settings = self._settings
@@ -161,7 +162,6 @@ class Survey:
             "image": list(hop.image),
             "length": hop.length,
             "multiplicity": len(hop.equivalents),
-            "saddle": saddle,
             "forward": saddle - ends[0],
             "backward": saddle - ends[1],
             "images": [energy - ends[0] for energy in energies],

@@ -186,18 +186,15 @@ def test_hops_that_are_not_computed_would_not_have_lowered_the_barrier(
     energies: list[float], ways: list[tuple[int, int, Image, float]], dimensions: int
 ) -> None:
     hops = [Hop(a, b, image, 2.0 + n, ((a, b, image),)) for n, (a, b, image, _) in enumerate(ways)]
-    saddles = {
-        hop: energy + max(energies[hop.first], energies[hop.second])
-        for hop, (*_, energy) in zip(hops, ways, strict=True)
-    }
+    rises = {hop: rise for hop, (*_, rise) in zip(hops, ways, strict=True)}
     pruned, full = (Landscape({0: 0, 1: 1}, hops, dimensions) for _ in range(2))
     for landscape in (pruned, full):
         for site, energy in enumerate(energies):
-            landscape.add_vacancy(site, energy)
+            landscape.add_vacancy(site, site, energy)
     for hop in hops:
-        full.add_saddle(hop, saddles[hop])
+        full.add_saddle(hop, rises[hop])
         if pruned.is_worthwhile(hop):
-            pruned.add_saddle(hop, saddles[hop])
+            pruned.add_saddle(hop, rises[hop])
     found, true = (landscape.barriers()[dimensions - 1] for landscape in (pruned, full))
     assert found == true or true <= found <= true + WORTHWHILE
 
@@ -206,23 +203,33 @@ def test_the_barrier_counts_from_the_best_site_over_the_worst_on_the_way() -> No
     # A chain of good (0 eV) and bad (0.4 eV) sites: a hop of 0.1 eV from the bad one is 0.5 eV from the good one.
     hops = [Hop(0, 1, (0, 0, 0), 2.0, ((0, 1, (0, 0, 0)),)), Hop(0, 1, (1, 0, 0), 2.1, ((0, 1, (1, 0, 0)),))]
     landscape = Landscape({0: 0, 1: 1}, hops, 1)
-    landscape.add_vacancy(0, -10.0)
-    landscape.add_vacancy(1, -9.6)
+    landscape.add_vacancy(0, 0, -10.0)
+    landscape.add_vacancy(1, 1, -9.6)
     for hop in hops:
-        landscape.add_saddle(hop, -9.5)
+        landscape.add_saddle(hop, 0.3)
     assert landscape.barriers()[0] == pytest.approx(0.5)
     # A saddle below its own end is no barrier, but the end itself has to be climbed.
-    landscape.add_saddle(hops[0], -9.9)
-    landscape.add_saddle(hops[1], -9.9)
+    landscape.add_saddle(hops[0], 0.1)
+    landscape.add_saddle(hops[1], 0.1)
     assert landscape.barriers()[0] == pytest.approx(0.4)
 
 
 def test_a_known_barrier_at_its_floor_ends_the_search() -> None:
     hops = [Hop(0, 0, (1, 0, 0), 2.0, ((0, 0, (1, 0, 0)),)), Hop(0, 0, (0, 1, 0), 3.0, ((0, 0, (0, 1, 0)),))]
     landscape = Landscape({0: 0}, hops, 1)
-    landscape.add_vacancy(0, 0.0)
+    landscape.add_vacancy(0, 0, 0.0)
     assert landscape.is_worthwhile(hops[0])
     landscape.add_saddle(hops[0], 0.005)
     assert not landscape.is_worthwhile(hops[1])
     landscape.add_saddle(hops[0], 0.3)
     assert landscape.is_worthwhile(hops[1])
+
+
+def test_what_the_supercell_does_to_equal_sites_is_taken_out() -> None:
+    hop = Hop(0, 1, (1, 0, 0), 2.0, ((0, 1, (1, 0, 0)), (1, 0, (0, 0, 0))))
+    landscape = Landscape({0: 0, 1: 0}, [hop], 1)
+    landscape.add_vacancy(0, 3, -10.0)
+    landscape.add_vacancy(1, 7, -9.96)
+    landscape.add_saddle(hop, 0.3)
+    assert landscape.barriers()[0] == pytest.approx(0.3)
+    assert landscape.spread == pytest.approx(0.04)
