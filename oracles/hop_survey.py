@@ -133,7 +133,7 @@ class Survey:
 
     def _band(self, hop: Hop, begin: Any, end: Any) -> Band:
         settings = self._settings
-        with self._records.log_file.open("a", encoding="utf-8") as log:
+        with self._records.log_file.open("a", encoding="utf-8", buffering=1) as log:
             band = climb(
                 begin,
                 end,
