@@ -60,6 +60,15 @@ class Supercell:
         """The supercell with one site vacant."""
         return pmg.Structure.from_sites([site for i, site in enumerate(self.structure) if i != number])
 
+    def is_filled(self, number: int, positions: Positions) -> bool:
+        """Whether a neighbour fell into the vacant site: `positions` are those of all sites, the vacant one's ignored."""
+        places, lattice = self.structure.cart_coords, self.structure.lattice
+        to_hole = (positions - places[number]) @ lattice.inv_matrix
+        to_hole = (to_hole - np.rint(to_hole)) @ lattice.matrix
+        own = np.linalg.norm(positions - places, axis=1)
+        own[number] = 0.0
+        return bool((np.linalg.norm(to_hole, axis=1) < own).any())
+
     def ends(self, edge: Edge, relaxed: Callable[[int], Positions]) -> tuple[Atoms, Atoms]:
         """Both ends of a hop: the vacancy on its first and on its second site, the hopping ion last.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,8 +113,19 @@ class Survey:
             energy = relaxation.energy_per_atom * len(relaxation.structure)
             known[str(number)] = {"energy": energy, "positions": positions}
             self._records.save()
+        positions = np.array(known[str(number)]["positions"])
+        if self._cell.is_filled(number, positions):
+            raise self._unstable(self._cell.unit_site(number))
         landscape.add_vacancy(self._cell.unit_site(number), number, known[str(number)]["energy"])
-        return np.array(known[str(number)]["positions"])
+        return positions
+
+    def _unstable(self, site: int) -> RejectedError:
+        # Symmetry would make a free hop of every way out of such a site, but it lies on a saddle between them.
+        return RejectedError(
+            FailureKind.UNSUPPORTED_MATERIAL,
+            f"{self._formula}: a vacancy on site {site} of the primitive cell is not stable, a neighbour falls into it, so "
+            "there are no separate hops to compute; use molecular dynamics",
+        )
 
     def _saddle(self, hop: Hop, landscape: Landscape) -> None:
         begin, end = self._cell.ends(
@@ -122,12 +133,10 @@ class Survey:
         )
         if name_of(hop) not in self._records.hops:
             if one_place(begin, end):
-                self._write_path(hop, [begin, end])
-                self._keep(hop, "both ends relax into one valley: no barrier", ())
-            else:
-                band = self._band(hop, begin, end)
-                self._write_path(hop, band.images)
-                self._keep(hop, "converged", band.energies, max_force=band.max_force, steps=band.steps)
+                raise self._unstable(hop.first)
+            band = self._band(hop, begin, end)
+            self._write_path(hop, band)
+            self._keep(hop, band)
         found = self._records.hops[name_of(hop)]
         landscape.add_saddle(hop, (found["forward"] + found["backward"]) / 2)
 
@@ -152,10 +161,10 @@ class Survey:
             )
         return band
 
-    def _keep(self, hop: Hop, note: str, energies: Sequence[float], **more: float) -> None:
+    def _keep(self, hop: Hop, band: Band) -> None:
         numbers = self._cell.number_of(hop.first), self._cell.number_of(hop.second, hop.image)
         ends = [float(self._records.vacancies[str(n)]["energy"]) for n in numbers]
-        saddle = max([*energies, *ends])
+        saddle = max([*band.energies, *ends])
         self._records.hops[name_of(hop)] = {
             "first": hop.first,
             "second": hop.second,
@@ -164,13 +173,11 @@ class Survey:
             "multiplicity": len(hop.equivalents),
             "forward": saddle - ends[0],
             "backward": saddle - ends[1],
-            "images": [energy - ends[0] for energy in energies],
-            "note": note,
-            **more,
+            "images": [energy - ends[0] for energy in band.energies],
+            "max_force": band.max_force,
+            "steps": band.steps,
         }
-        self._records.log(
-            f"barrier {saddle - ends[0]:.3f} eV forward, {saddle - ends[1]:.3f} eV backward; {note}"
-        )
+        self._records.log(f"barrier {saddle - ends[0]:.3f} eV forward, {saddle - ends[1]:.3f} eV backward")
         self._records.save()
 
     def _relaxed(self, structure: pmg.Structure, what: str) -> Relaxation:
@@ -208,10 +215,10 @@ class Survey:
         highest = min(landscape.known, key=lambda hop: abs(landscape.height(hop) - barrier))
         return Path(shutil.copyfile(self._records.path_of(highest), self._records.folder / "path.extxyz"))
 
-    def _write_path(self, hop: Hop, images: Sequence[Any]) -> None:
+    def _write_path(self, hop: Hop, band: Band) -> None:
         from ase.io import write
 
-        write(self._records.path_of(hop), images)
+        write(self._records.path_of(hop), band.images)
 
     def _begun(self, structure: pmg.Structure, folder: Path) -> HopRecords:
         """The primitive cell at rest, and the supercell to compute in."""

@@ -163,6 +163,19 @@ def test_ends_of_a_hop_differ_by_one_ion_that_moved_the_way_meant() -> None:
         )
 
 
+def test_a_hole_into_which_a_neighbour_falls_is_noticed() -> None:
+    unit = primitive_cell(ANTIPEROVSKITE)
+    (hop,) = distinct_hops(unit, "Li", 4.0)
+    cell = Supercell.of(unit, smallest_supercell(unit.lattice, 5.0))
+    for first, second, image in hop.equivalents:
+        hole, neighbour = cell.number_of(first), cell.number_of(second, image)
+        way = (unit.frac_coords[first] - unit.frac_coords[second] - image) @ unit.lattice.matrix
+        for share, filled in ((0.3, False), (0.8, True)):
+            positions = cell.structure.cart_coords.copy()
+            positions[neighbour] += share * way
+            assert cell.is_filled(hole, positions) is filled
+
+
 def test_a_line_relaxed_with_another_potential_is_refused() -> None:
     line = [RelaxSettings(potential="7net-l3i5"), BondValenceSettings()]
     assert "same potential" in (NebSettings().misfit(line) or "")
