@@ -61,7 +61,7 @@ class Supercell:
         return pmg.Structure.from_sites([site for i, site in enumerate(self.structure) if i != number])
 
     def is_filled(self, number: int, positions: Positions) -> bool:
-        """Whether a neighbour fell into the vacant site: `positions` are those of all sites, the vacant one's ignored."""
+        """Whether a neighbour fell into the vacant site; positions: of all sites, the vacant one's ignored."""
         places, lattice = self.structure.cart_coords, self.structure.lattice
         to_hole = (positions - places[number]) @ lattice.inv_matrix
         to_hole = (to_hole - np.rint(to_hole)) @ lattice.matrix
