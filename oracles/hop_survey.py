@@ -123,8 +123,8 @@ class Survey:
         # Symmetry would make a free hop of every way out of such a site, but it lies on a saddle between them.
         return RejectedError(
             FailureKind.UNSUPPORTED_MATERIAL,
-            f"{self._formula}: a vacancy on site {site} of the primitive cell is not stable, a neighbour falls into it, "
-            "so there are no separate hops to compute; use molecular dynamics",
+            f"{self._formula}: a vacancy on site {site} of the primitive cell is not stable, a neighbour falls into "
+            "it, so there are no separate hops to compute; use molecular dynamics",
         )
 
     def _saddle(self, hop: Hop, landscape: Landscape) -> None:
