@@ -229,6 +229,7 @@ ORACLES = Kinds(
         "dft": "oracles.dft:DftSettings",
         "optics": "oracles.optics:OpticsSettings",
         "md": "oracles.md:MolecularDynamicsSettings",
+        "neb": "oracles.neb:NebSettings",
         "learned": "oracles.learned:LearnedSettings",
         "committee": "oracles.committee:CommitteeSettings",
     },

@@ -1,0 +1,131 @@
+"""Migration barriers by nudged elastic bands with a potential: which hops a vacancy must make to cross the crystal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import pymatgen.core as pmg
+from pydantic import Field, field_validator
+
+from materials.base import Crystal, Measurement
+from materials.evaluation import FailureKind, Request
+from materials.potential import UnsupportedElementError
+from materials.properties import property_named
+from oracles.base import OracleSettings, Resources
+from oracles.hop_survey import Survey
+from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
+from oracles.potential_choice import PotentialSettings
+
+
+class NebSettings(PotentialSettings):
+    """Migration barriers of a vacancy by climbing-image nudged elastic bands with a potential."""
+
+    kind: Literal["neb"] = "neb"
+    mobile_ion: str = "Li"
+    """The element that moves."""
+    dimensions: Literal[1, 2, 3] = 3
+    """Independent directions in which its hops must reach to infinity."""
+    images: int = Field(default=5, ge=1)
+    """Images between the ends of a hop; an odd number puts one on the middle of a symmetric path."""
+    fmax: float = Field(default=0.05, gt=0)
+    """Converged when no force on a band is larger, eV/angstrom; ends are relaxed to half of it."""
+    steps: int = Field(default=300, ge=1)
+    """Most steps of one relaxation and of one band."""
+    image_distance: float = Field(default=9.0, ge=5)
+    """Least distance of a vacancy from its periodic images, angstrom."""
+    longest_hop: float = Field(default=6.0, gt=0)
+    """Longest hop, angstrom."""
+    most_hops: int = Field(default=12, ge=1)
+    """Most symmetry-distinct hops to compute; a material that needs more is rejected."""
+    most_atoms: int = Field(default=200, ge=2)
+    """Most atoms of the supercell; a material that needs more is rejected."""
+    walltime: float | None = Field(default=7200, gt=0)
+    """Seconds after which one evaluation is given up; asked again, it continues behind the last finished hop."""
+    resources: ClassVar[Resources] = Resources(memory=2.0)
+    typical_seconds: ClassVar[float] = 600.0
+
+    @field_validator("mobile_ion")
+    @classmethod
+    def _is_element(cls, symbol: str) -> str:
+        if not pmg.Element.is_valid_symbol(symbol):
+            raise ValueError(f"{symbol!r} is not the symbol of an element, such as Li")
+        return symbol
+
+    @property
+    def needed_elements(self) -> tuple[str, ...]:
+        return (self.mobile_ion,)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("migration_barrier",)
+
+    def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
+        """Refuses a crystal relaxed with another potential, whose cell would be under strain in this one."""
+        relaxed = [o for o in earlier if isinstance(o, PotentialSettings) and o.energy_source is not None]
+        if not relaxed or relaxed[-1].energy_source == self.model_version():
+            return None
+        return (
+            f"{relaxed[-1].kind} relaxes with {relaxed[-1].energy_source}, but this block computes with "
+            f"{self.model_version()}; give both the same potential"
+        )
+
+    def build(self) -> NebOracle:
+        return NebOracle(self)
+
+
+class NebOracle(OneByOneOracle):
+    """Measures the lowest barrier at which a vacancy of the mobile ion crosses the whole crystal."""
+
+    def __init__(self, settings: NebSettings) -> None:
+        self._settings = settings
+        self._potential = settings.load()
+
+    def measure(self, request: Request) -> Answer:
+        settings = self._settings
+        structure = self._checked(request)
+        survey = Survey(structure, settings, self._potential, request.folder)
+        found = survey.run()
+        energy = found.barriers[settings.dimensions - 1]
+        measurement = Measurement(
+            property="migration_barrier",
+            value=energy,
+            unit=property_named("migration_barrier").unit,
+            fidelity=settings.fidelity,
+            oracle=request.oracle,
+            std=found.std,
+        )
+        provenance = {
+            "potential": self._potential.name,
+            "version": self._potential.version,
+            "mechanism": "vacancy",
+            "dimensions": settings.dimensions,
+            "barriers": {f"{i}D": e if math.isfinite(e) else None for i, e in enumerate(found.barriers, 1)},
+            **found.provenance,
+        }
+        return Answer((measurement,), provenance=provenance, artifacts={"path": {"path": str(found.path)}})
+
+    def _checked(self, request: Request) -> pmg.Structure:
+        material, ion = request.material, self._settings.mobile_ion
+        if not isinstance(material, Crystal):
+            raise _unsupported(f"{material.formula}: only a crystal has sites between which an ion hops")
+        structure = material.structure
+        elements = {element.symbol for element in structure.composition.elements}
+        if not material.is_ordered:
+            raise _unsupported(
+                f"{material.formula}: sites are partly occupied; order them first, or use bvse"
+            )
+        if ion not in elements:
+            raise _unsupported(f"{material.formula}: it holds no {ion}, so nothing moves")
+        if len(elements) == 1:
+            raise _unsupported(f"{material.formula}: it holds nothing but the mobile ion")
+        try:
+            self._potential.check_elements(structure)
+        except UnsupportedElementError as error:
+            raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
+        return structure
+
+
+def _unsupported(message: str) -> RejectedError:
+    return RejectedError(FailureKind.UNSUPPORTED_MATERIAL, message)
