@@ -51,26 +51,29 @@ class CalculatorFaultError(ValueError):
         super().__init__(message)
 
 
-class CalculatorSource(Protocol):
-    """A potential: energies (eV), forces (eV/angstrom) and stresses (eV/angstrom^3) through ASE.
-
-    `version` changes whenever the energies would, and names one source: energies of two versions are never compared.
-    """
+class CalculatorMaker(Protocol):
+    """Makes calculators: energies (eV), forces (eV/angstrom) and stresses (eV/angstrom^3) through ASE."""
 
     @property
     def name(self) -> str:
         """As the campaign file writes it."""
         ...
 
-    @property
-    def version(self) -> str: ...
-
     def calculator(self) -> Calculator:
         """A new ASE calculator."""
         ...
 
     def check_elements(self, structure: Structure) -> None:
-        """Raises UnsupportedElementError where it is known beforehand that an element is none of the source's."""
+        """Raises UnsupportedElementError where it is known beforehand that an element is none of the maker's."""
+        ...
+
+
+class CalculatorSource(CalculatorMaker, Protocol):
+    """A potential, whose energies are compared with one another."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the energies would, and names one source: energies of two versions are never compared."""
         ...
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymatgen.core import Lattice, Structure
 
-from materials.calculators import CalculatorFaultError, CalculatorSource
+from materials.calculators import CalculatorFaultError, CalculatorMaker
 from materials.evaluation import FailureKind
 from materials.memory import is_out_of_memory
 from materials.potential import to_atoms
@@ -142,7 +142,7 @@ def check_distance(where: str, shortest: float) -> None:
 
 def relax(
     structure: Structure,
-    potential: CalculatorSource,
+    potential: CalculatorMaker,
     *,
     fmax: float = 0.03,
     steps: int = 200,

@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from materials.base import Crystal, Measurement
-from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
@@ -119,10 +118,6 @@ class CommitteeOracle(OneByOneOracle):
     def _opinions(self, material: Crystal) -> tuple[Opinion, ...]:
         try:
             return self._committee.opinions(material.structure)
-        except UnsupportedElementError as error:
-            raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
-        except CalculatorFaultError as error:
-            raise RejectedError(error.kind, str(error)) from error
         except NonFiniteOpinionError as error:
             raise RejectedError(FailureKind.NOT_FINITE, str(error)) from error
         except UnknownElementEnergyError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +28,10 @@ class CodeSource:
     atoms: Atoms
     folder: Path
     robust: bool
-    name: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.name = self.code.name
+    @property
+    def name(self) -> str:
+        return self.code.name
 
     def calculator(self) -> Calculator:
         return self.code.calculator(self.atoms, self.folder, self.robust)

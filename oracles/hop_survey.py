@@ -14,8 +14,8 @@ import numpy as np
 import pymatgen.core as pmg
 
 from materials.base import Crystal
+from materials.calculators import CalculatorSource
 from materials.evaluation import FailureKind
-from materials.potential import Potential
 from materials.relaxation import NonFiniteEnergy, Relaxation, RelaxationExploded, relax
 from oracles.elastic_band import Band, Positions, Supercell, climb, one_place
 from oracles.hop_landscape import Landscape
@@ -51,7 +51,11 @@ class Survey:
     """
 
     def __init__(
-        self, structure: pmg.Structure, settings: NebSettings, potential: Potential, folder: Path | None
+        self,
+        structure: pmg.Structure,
+        settings: NebSettings,
+        potential: CalculatorSource,
+        folder: Path | None,
     ) -> None:
         self._settings = settings
         self._potential = potential

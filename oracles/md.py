@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from materials.base import Crystal, Measurement, content_hash
 from materials.evaluation import FailureKind, Request
-from materials.potential import UnsupportedElementError, to_atoms
+from materials.potential import to_atoms
 from materials.properties import property_named
 from oracles.arrhenius import Arrhenius, arrhenius, log_conductivity
 from oracles.base import Resources
@@ -96,10 +96,7 @@ class MolecularDynamicsOracle(OneByOneOracle):
         if not isinstance(request.material, Crystal):
             message = f"{request.material.formula}: only a crystal has a trajectory"
             raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, message)
-        try:
-            self._potential.check_elements(request.material.structure)
-        except UnsupportedElementError as error:
-            raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
+        self._potential.check_elements(request.material.structure)
         structure = request.material.structure
         return simulation_cell(structure, settings.mobile_ion, settings.supercell, settings.most_atoms)
 

@@ -11,7 +11,6 @@ from pydantic import Field, field_validator
 
 from materials.base import Crystal, Measurement
 from materials.evaluation import FailureKind, Request
-from materials.potential import UnsupportedElementError
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
 from oracles.hop_survey import Survey
@@ -120,10 +119,7 @@ class NebOracle(OneByOneOracle):
             raise _unsupported(f"{material.formula}: it holds no {ion}, so nothing moves")
         if len(elements) == 1:
             raise _unsupported(f"{material.formula}: it holds nothing but the mobile ion")
-        try:
-            self._potential.check_elements(structure)
-        except UnsupportedElementError as error:
-            raise RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error)) from error
+        self._potential.check_elements(structure)
         return structure
 
 

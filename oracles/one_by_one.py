@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from materials.base import Material, Measurement
+from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.evaluation import Failure, FailureKind, Outcome, Request, Status
 from oracles.base import Oracle
 
@@ -51,8 +52,8 @@ class OneByOneOracle(Oracle):
     """Turns `measure`, which answers or raises NoAnswerError, into timed outcomes.
 
     The oracles built on it are deterministic, so what fails once fails always: it is rejected, never merely failed.
-    What a person can mend (a missing program) raises FailedError. Trouble of the machine (memory, a killed worker) is
-    seen and retried by the loop.
+    What a person can mend (a missing program) raises FailedError, and a fault of a potential becomes one of the two.
+    Trouble of the machine (memory, a killed worker) is seen and retried by the loop.
     """
 
     @abstractmethod
@@ -66,7 +67,17 @@ class OneByOneOracle(Oracle):
                 answer: Answer | NoAnswerError = self.measure(request)
             except NoAnswerError as reason:
                 answer = reason
+            except (UnsupportedElementError, CalculatorFaultError) as fault:
+                answer = without_potential(fault)
             yield outcome_of(request, answer, time.perf_counter() - start)
+
+
+def without_potential(fault: UnsupportedElementError | CalculatorFaultError) -> NoAnswerError:
+    """Why a potential gave nothing, in the loop's words."""
+    if isinstance(fault, UnsupportedElementError):
+        return RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(fault))
+    mendable = fault.kind is FailureKind.MISSING_PROGRAM
+    return (FailedError if mendable else RejectedError)(fault.kind, str(fault))
 
 
 def outcome_of(request: Request, answer: Answer | NoAnswerError, seconds: float) -> Outcome:

@@ -29,6 +29,7 @@ from oracles.one_by_one import (
     OneByOneOracle,
     RejectedError,
     outcome_of,
+    without_potential,
 )
 from oracles.potential_choice import PotentialSettings
 
@@ -235,11 +236,8 @@ class RelaxOracle(OneByOneOracle):
 
 def _reason(formula: str, error: Exception) -> NoAnswerError:
     """Why a relaxation has no end, in the loop's words."""
-    if isinstance(error, CalculatorFaultError):
-        mendable = error.kind is FailureKind.MISSING_PROGRAM
-        return (FailedError if mendable else RejectedError)(error.kind, str(error))
-    if isinstance(error, UnsupportedElementError):
-        return RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(error))
+    if isinstance(error, UnsupportedElementError | CalculatorFaultError):
+        return without_potential(error)
     if is_out_of_memory(error):
         message = (
             f"{formula}: too large for the memory of this GPU, even alone; try device: cpu, or a smaller cell"
