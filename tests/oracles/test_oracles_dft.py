@@ -22,9 +22,9 @@ from loop.executors.tasks import evaluate
 from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.potential import to_atoms
-from oracles.dft import DftSettings
-from oracles.dft_codes import Code, code_for
-from oracles.dft_protocols import PROTOCOLS
+from oracles.dft.codes import Code, code_for
+from oracles.dft.oracle import DftSettings
+from oracles.dft.protocols import PROTOCOLS
 from oracles.hull import HullSettings
 from oracles.relax import RelaxSettings
 
