@@ -82,12 +82,17 @@ def comparable_properties(line: Sequence[OracleSettings], audit: OracleSettings)
     Total energies only where they are counted from the same zero. The largest force counts against 0 where a line
     relaxes, whoever measures it.
     """
-    makers = {name: oracle for oracle in line for name in oracle.measures}
-    names = []
-    for name in audit.measures:
-        if name in TOTAL_ENERGIES:
-            if name in makers and makers[name].energy_zero == audit.energy_zero is not None:
-                names.append(name)
-        elif name in makers or (name == ZERO_WHEN_RELAXED and "energy_per_atom" in makers):
-            names.append(name)
-    return names
+    measured = {name for oracle in line for name in oracle.measures}
+    return [
+        name
+        for name in audit.measures
+        if any(comparable(name, oracle, audit) for oracle in line)
+        or (name == ZERO_WHEN_RELAXED and "energy_per_atom" in measured)
+    ]
+
+
+def comparable(name: str, oracle: OracleSettings, audit: OracleSettings) -> bool:
+    """Whether what two oracles measure of property `name` can be held against one another."""
+    if name not in oracle.measures or name not in audit.measures:
+        return False
+    return name not in TOTAL_ENERGIES or oracle.energy_zero == audit.energy_zero is not None
