@@ -172,7 +172,11 @@ def _audit(config: CampaignConfig) -> Iterator[Misfit]:
         if name not in measured:
             yield place, f"{oracle.kind} needs {name}, which no oracle of this campaign measures"
     if config.space.kind not in oracle.material_kinds:
-        yield place, f"{oracle.kind} cannot measure what the space holds ({config.space.kind})"
+        able = " or ".join(oracle.material_kinds)
+        yield (
+            place,
+            f"{oracle.kind} works on {able}, but this space holds materials of kind {config.space.kind}",
+        )
     if isinstance(oracle, TicketOracleSettings):
         yield place, f"{oracle.kind} answers from outside, when it likes; an audit is part of its round"
     same = (oracle.kind, oracle.fingerprint(), oracle.model_version())
@@ -181,7 +185,7 @@ def _audit(config: CampaignConfig) -> Iterator[Misfit]:
     elif not comparable_properties(config.oracles, oracle):
         yield (
             place,
-            f"{oracle.kind} measures nothing that could be held against this campaign's values; "
+            f"{oracle.kind} gives {', '.join(oracle.measures)}, of which nothing can be held against this campaign's values; "
             f"{_what_is_measured(measured)} (total energies compare only where they are counted from the same zero)",
         )
 
