@@ -185,7 +185,7 @@ def _audit(config: CampaignConfig) -> Iterator[Misfit]:
     elif not comparable_properties(config.oracles, oracle):
         yield (
             place,
-            f"{oracle.kind} gives {', '.join(oracle.measures)}, of which nothing can be held against this campaign's values; "
+            f"{oracle.kind} gives {', '.join(oracle.measures)}, of which nothing compares with the campaign's values; "
             f"{_what_is_measured(measured)} (total energies compare only where they are counted from the same zero)",
         )
 
