@@ -36,7 +36,7 @@ from oracles.trajectory import (
     write_checkpoint,
     write_chunk,
 )
-from tests.oracles.walks import INTERVAL, lattice_walk
+from experiments.lattice_walks import INTERVAL, lattice_walk
 
 LIF = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.05), ["Li", "F"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 PRIMITIVE = LIF.get_primitive_structure()
