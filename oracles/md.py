@@ -120,17 +120,14 @@ class MolecularDynamicsOracle(OneByOneOracle):
             self._together = BatchedDynamics(self._potential)
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Outcome]:
+        """On a GPU all runs are made beforehand, together; each answer costs its share of their time."""
         if self._together is None:
             yield from super().evaluate(requests)
-        else:
-            yield from self._evaluate_together(requests, self._together)
-
-    def _evaluate_together(self, requests: Sequence[Request], together: BatchedDynamics) -> Iterator[Outcome]:
-        """As `evaluate`, all runs made beforehand; each answer costs its share of their time."""
+            return
         began = time.perf_counter()
         with ExitStack() as folders:
             placed = [replace(r, folder=folders.enter_context(work_folder(r))) for r in requests]
-            together.finish([job for request in placed for job in self._left_of(request)])
+            self._together.finish([job for request in placed for job in self._left_of(request)])
             share = (time.perf_counter() - began) / len(requests)
             for outcome in super().evaluate(placed):
                 yield replace(outcome, seconds=outcome.seconds + share)

@@ -64,6 +64,6 @@ def test_an_evaluation_past_its_walltime_goes_on_from_its_checkpoint(tmp_path: P
     assert first.stat().st_mtime_ns == written, "it began anew"
     assert ended.failure == never_stopped.failure
     whole = tmp_path / "whole" / ended.key / WORK_FOLDER / HOTTEST
-    both = [read_trajectory(folder, FRAMES, 0.05).displacements for folder in (work, whole)]
-    np.testing.assert_array_equal(*both)
+    one, other = (read_trajectory(folder, FRAMES, 0.05).displacements for folder in (work, whole))
+    np.testing.assert_array_equal(one, other)
     assert replace(ended, seconds=0.0) == replace(never_stopped, seconds=0.0)
