@@ -107,10 +107,9 @@ def _cells(walks: Sequence[dict[str, Any]]) -> str:
         return f"{share}| | | | |"
     ratios = np.array([walk["ratio"] for walk in used])
     held, claimed = sum(walk["held"] for walk in used), np.mean([walk["claimed"] for walk in used])
-    return (
-        f"{share}| {held} ({100 * held / len(used):.0f} %) | {ratios.mean():.2f} | {100 * ratios.std(ddof=1):.0f} % "
-        f"| {100 * claimed:.0f} % |"
-    )
+    scatter = f"{100 * ratios.std(ddof=1):.0f} %" if len(used) > 1 else ""
+    held_share = f"{held} ({100 * held / len(used):.0f} %)"
+    return f"{share}| {held_share} | {ratios.mean():.2f} | {scatter} | {100 * claimed:.0f} % |"
 
 
 if __name__ == "__main__":

@@ -71,19 +71,19 @@ def test_what_was_begun_alone_goes_on_in_a_batch(
 
 @pytest.mark.slow
 def test_each_run_has_its_own_temperature(tmp_path: Path, together: BatchedDynamics) -> None:
-    """The mean kinetic energy, and its scatter: that of the canonical ensemble, by its degrees of freedom.
+    """The mean kinetic energy, and its scatter: that of the canonical ensemble, by the three degrees of freedom.
 
-    3 ps hold some 15 independent frames: the mean is known to 0.08.
+    3 ps of each hold some 20 independent frames: the mean of one is known to 0.2.
     """
     jobs = [
-        Job(to_atoms(LIF), Plan(t, STEP, 75, seed), tmp_path / str(seed), lambda part: None)
-        for seed, t in enumerate((200.0, 400.0, 600.0))
+        Job(to_atoms(PRIMITIVE), Plan(t, STEP, 75, seed), tmp_path / str(seed), lambda part: None)
+        for seed, t in enumerate((100.0, 300.0, 900.0))
     ]
     together.finish(jobs)
-    for job in jobs:
-        temperatures = job.trajectory().temperatures[15:] / job.plan.temperature
-        assert temperatures.mean() == pytest.approx(1.0, abs=0.25)
-        assert temperatures.std() == pytest.approx(np.sqrt(2 / (3 * len(LIF) - 3)), rel=0.5)
+    told = np.array([job.trajectory().temperatures[15:] / job.plan.temperature for job in jobs])
+    assert told.mean(axis=1) == pytest.approx(1.0, abs=0.6)
+    assert told.mean() == pytest.approx(1.0, abs=0.3)
+    assert told.std() == pytest.approx(np.sqrt(2 / 3), rel=0.35)
 
 
 def test_a_run_that_explodes_ends_alone(tmp_path: Path, together: BatchedDynamics) -> None:
