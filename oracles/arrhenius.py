@@ -82,7 +82,7 @@ def conduction(
     at = {"temperature": temperature}
     for name, number, error, conditions in (
         ("diffusivity", math.exp(value), math.exp(value) * std, at),
-        ("migration_barrier", law.activation_energy, law.activation_energy_std, {}),
+        ("activation_energy", law.activation_energy, law.activation_energy_std, {}),
         ("log_ionic_conductivity", conductivity, std / math.log(10), at),
     ):
         yield Measurement(

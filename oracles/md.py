@@ -38,6 +38,7 @@ BATCH = 8
 """Evaluations handed to a GPU at once: some thousand atoms."""
 SECONDS_PER_STEP = 0.4  # of some fifty atoms on one core; a GPU's is learned from what evaluations took
 WALLTIME = 86_400.0  # a day: over twice what the default temperatures take for some fifty atoms on one core
+SIGNIFICANT = 2.0  # standard deviations by which an activation energy must differ from none
 LARGEST_DRIFT = 0.1  # of the mean temperature; its sampling error is smaller in any run that diffuses
 
 
@@ -102,7 +103,7 @@ class MolecularDynamicsSettings(PotentialSettings):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        return ("diffusivity", "migration_barrier", "log_ionic_conductivity")
+        return ("diffusivity", "activation_energy", "log_ionic_conductivity")
 
     def build(self) -> MolecularDynamicsOracle:
         return MolecularDynamicsOracle(self)
@@ -193,6 +194,13 @@ class MolecularDynamicsOracle(OneByOneOracle):
         if len(points) < FEWEST_TEMPERATURES:
             raise self._rejection(request, unusable, provenance)
         law = arrhenius(points, self.plan(request, cell, settings.temperature).seed)
+        if law.activation_energy <= SIGNIFICANT * law.activation_energy_std:
+            raise RejectedError(
+                FailureKind.NOT_CONVERGED,
+                f"{request.material.formula}: the diffusivities give an activation energy of {law.activation_energy:.2f} "
+                f"+- {law.activation_energy_std:.2f} eV, which is none; take temperatures further apart, or longer runs",
+                provenance,
+            )
         provenance["misfit"] = law.misfit
         measurements = conduction(law, cell, settings.temperature, settings.fidelity, request.oracle)
         return Answer(tuple(measurements), provenance=provenance)

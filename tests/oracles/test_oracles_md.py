@@ -246,9 +246,9 @@ def test_finished_runs_become_three_measurements(tmp_path: Path) -> None:
     (outcome,) = oracle.evaluate([request])
     assert outcome.status is Status.DONE
     values = {m.property: m for m in outcome.measurements}
-    barrier = values["migration_barrier"]
-    assert barrier.std is not None
-    assert abs(barrier.value - 0.2) < 3 * barrier.std < 0.4
+    slope = values["activation_energy"]
+    assert slope.std is not None
+    assert abs(slope.value - 0.2) < 3 * slope.std < 0.4
     diffusivity, conductivity = values["diffusivity"], values["log_ionic_conductivity"]
     assert diffusivity.conditions == conductivity.conditions == {"temperature": 300.0}
     assert conductivity.std is not None
@@ -257,6 +257,20 @@ def test_finished_runs_become_three_measurements(tmp_path: Path) -> None:
     truth = log_conductivity(math.log(law_of(300)), per_volume, 1, 300)
     assert abs(conductivity.value - truth) < 3 * conductivity.std
     assert [run["temperature"] for run in outcome.provenance["runs"]] == [900, 750, 600]
+
+
+def test_diffusivities_that_fall_with_temperature_are_no_activation_energy(tmp_path: Path) -> None:
+    options = MolecularDynamicsSettings(picoseconds=20, equilibration=2, temperatures=(900, 600, 750))
+    oracle, request = options.build(), request_for(LIF, tmp_path)
+    for temperature in options.temperatures:
+        upside_down = law_of(1500 - temperature)
+        kept_trajectory(
+            tmp_path, oracle, temperature, lattice_walk(LIF_CELL, 440, upside_down, int(temperature))
+        )
+    (outcome,) = oracle.evaluate([request])
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.NOT_CONVERGED
+    assert "activation energy of -0" in outcome.failure.message
 
 
 def test_runs_without_hops_are_not_converged_and_never_a_number(tmp_path: Path) -> None:
