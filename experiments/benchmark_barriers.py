@@ -75,14 +75,14 @@ PUBLISHED = (
 def measure(
     structures: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
     folder: Annotated[Path, typer.Argument(file_okay=False)],
-    images: Annotated[int, typer.Option(help="Images between the ends of a hop.")] = 5,
+    image_spacing: Annotated[float, typer.Option(help="Of the images of a hop, angstrom.")] = 0.8,
     image_distance: Annotated[float, typer.Option(help="Of a vacancy from its images, angstrom.")] = 9.0,
     only: Annotated[str | None, typer.Option(help="The id of one material; by default all.")] = None,
 ) -> None:
     """Relaxes each material, and computes what is not in the folder's results yet."""
     folder.mkdir(parents=True, exist_ok=True)
     found, known = _structures(structures), _records(folder)
-    settings = {"images": images, "image_distance": image_distance}
+    settings = {"image_spacing": image_spacing, "image_distance": image_distance}
     for item in PUBLISHED:
         if item.material_id in known or (only is not None and item.material_id != only):
             continue

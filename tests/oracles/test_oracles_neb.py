@@ -26,7 +26,7 @@ ANTIFLUORITE = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.62), ["Li", "O
 ANTIPEROVSKITE = Structure.from_spacegroup(
     "Pm-3m", Lattice.cubic(3.91), ["Li", "O", "Cl"], [[0.5, 0, 0], [0] * 3, [0.5] * 3]
 )
-QUICK = {"image_distance": 5.0, "images": 1, "fmax": 0.1}
+QUICK = {"image_distance": 5.0, "image_spacing": 2.0, "fmax": 0.1}
 
 
 def ask(material: Material | Structure, folder: Path | None = None, **options: Any) -> Outcome:
@@ -188,7 +188,7 @@ def test_a_line_relaxed_with_another_potential_is_refused() -> None:
     [
         ({"mobile_ion": "Lithium"}, "not the symbol"),
         ({"dimensions": 0}, "1, 2 or 3"),
-        ({"images": 0}, "greater"),
+        ({"image_spacing": 0}, "greater"),
     ],
 )
 def test_bad_settings_are_refused(options: dict[str, Any], complaint: str) -> None:
