@@ -112,7 +112,9 @@ class Survey:
         """Positions of all sites of the supercell after relaxation without the site `number`."""
         known = self._records.vacancies
         if str(number) not in known:
-            relaxation = self._relaxed(self._cell.without(number), f"vacancy on site {number}")
+            relaxation = self._relaxed(
+                self._cell.without(number), f"vacancy on site {number}", self._settings.fmax / 2
+            )
             positions = relaxation.structure.cart_coords.tolist()
             positions.insert(number, self._cell.structure.cart_coords[number].tolist())
             energy = relaxation.energy_per_atom * len(relaxation.structure)
@@ -196,12 +198,10 @@ class Survey:
         self._records.log(f"barrier {saddle - ends[0]:.3f} eV forward, {saddle - ends[1]:.3f} eV backward")
         self._records.save()
 
-    def _relaxed(self, structure: pmg.Structure, what: str) -> Relaxation:
-        settings = self._settings
+    def _relaxed(self, structure: pmg.Structure, what: str, fmax: float) -> Relaxation:
+        steps = self._settings.steps
         try:
-            found = relax(
-                structure, self._potential, fmax=settings.fmax / 2, steps=settings.steps, cell=False
-            )
+            found = relax(structure, self._potential, fmax=fmax, steps=steps, cell=False)
         except RelaxationExploded as error:
             raise RejectedError(FailureKind.EXPLODED, f"{what}: {error}") from error
         except NonFiniteEnergy as error:
@@ -209,8 +209,8 @@ class Survey:
         if not found.converged:
             raise RejectedError(
                 FailureKind.NOT_CONVERGED,
-                f"{self._formula}, {what}: a force of {found.max_force:.2g} eV/angstrom is left (asked for "
-                f"{settings.fmax / 2:g}) after {settings.steps} steps; raise steps or fmax",
+                f"{self._formula}, {what}: a force of {found.max_force:.2g} eV/angstrom is left (asked for {fmax:g}) "
+                f"after {steps} steps; raise steps or fmax",
             )
         return found
 
@@ -254,8 +254,9 @@ class Survey:
 
     def _at_rest(self, unit: pmg.Structure) -> pmg.Structure:
         """The primitive cell relaxed, with less symmetry than before where that is deeper."""
-        relaxed = self._relaxed(unit, "the crystal")
-        shaken = self._relaxed(rattled(unit), "the crystal off its symmetry")
+        fmax = self._settings.fmax / 5  # it is small, and a shallow slope off a saddle is a small force
+        relaxed = self._relaxed(unit, "the crystal", fmax)
+        shaken = self._relaxed(rattled(unit), "the crystal off its symmetry", fmax)
         if shaken.energy_per_atom < relaxed.energy_per_atom - DEEPER:
             return primitive_cell(shaken.structure)
         return primitive_cell(relaxed.structure) if relaxed.steps else unit
