@@ -122,7 +122,7 @@ def report(folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)]
         hops = [f"{h['length']:.2f}, {h['forward']:.2f}, {h['backward']:.2f}" for h in neb.get("hops", [])]
         _row(
             f"{item.formula}, {item.material_id}, {item.dimensions}D",
-            _text(item.barrier),
+            "" if item.barrier is None else f"{item.barrier:g}",
             *(_text(_value(records, kind, item)) for kind in ("bvse", "neb")),
             neb.get("failure") or "; ".join(hops),
             item.read or "quoted, not read again",
