@@ -19,7 +19,7 @@ from experiments.reference_selection import rows
 from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import Outcome, Request
 from materials.reference_table import structure_from_text
-from oracles.dft import DftSettings
+from oracles.dft.oracle import DftSettings
 
 SNAPSHOT = "mp2018_ef_gap_36738"
 LATER = "mp20_like_36k"

@@ -14,7 +14,7 @@ from loop.asking import Asker
 from loop.audit_record import AUDIT, Audited, Disagreement
 from loop.database.rows import BESIDE_THE_LINE, AnsweredPrediction, PlannedEvaluation
 from loop.events import Listener
-from loop.line import ZERO_WHEN_RELAXED, Stage, comparable_properties
+from loop.line import ZERO_WHEN_RELAXED, Stage, comparable
 from loop.seeds import derived_rng
 from materials.archive import Archive, Progress, Record
 from materials.base import Bound, Crystal, Measurement, content_hash
@@ -95,14 +95,16 @@ class Audit:
         return replace(found, disagreements=apart, same_structure=_same_structure(record, outcome))
 
     def _disagreements(self, record: Record, outcome: Outcome) -> Iterator[Disagreement]:
-        names = comparable_properties([stage.settings for stage in self._line], self._settings.oracle)
         for measured in outcome.measurements:
-            if measured.property not in names:
-                continue
             if measured.property == ZERO_WHEN_RELAXED:
                 yield Disagreement(measured.property, measured.unit, 0.0, measured.value)
                 continue
-            own = _comparable(record.measurements, measured)
+            makers = {
+                stage.name
+                for stage in self._line
+                if comparable(measured.property, stage.settings, self._settings.oracle)
+            }
+            own = _latest([m for m in record.measurements if m.oracle in makers], measured)
             if own is not None:
                 yield Disagreement(measured.property, measured.unit, own.value, measured.value)
 
@@ -147,7 +149,7 @@ def _surprises(answered: Sequence[AnsweredPrediction]) -> dict[str, tuple[float,
     return found
 
 
-def _comparable(measurements: Sequence[Measurement], audit: Measurement) -> Measurement | None:
+def _latest(measurements: Sequence[Measurement], audit: Measurement) -> Measurement | None:
     """The campaign's latest value of the same property at the same conditions, both no mere limits."""
     same = [
         m

@@ -172,18 +172,32 @@ def _audit(config: CampaignConfig) -> Iterator[Misfit]:
         if name not in measured:
             yield place, f"{oracle.kind} needs {name}, which no oracle of this campaign measures"
     if config.space.kind not in oracle.material_kinds:
-        yield place, f"{oracle.kind} cannot measure what the space holds ({config.space.kind})"
+        able = " or ".join(oracle.material_kinds)
+        yield (
+            place,
+            f"{oracle.kind} works on {able}, but this space holds materials of kind {config.space.kind}",
+        )
     if isinstance(oracle, TicketOracleSettings):
         yield place, f"{oracle.kind} answers from outside, when it likes; an audit is part of its round"
-    same = (oracle.kind, oracle.fingerprint(), oracle.model_version())
-    if any(same == (o.kind, o.fingerprint(), o.model_version()) for o in config.oracles):
+    reason = oracle.misfit(config.oracles)
+    if reason is not None:
+        yield place, reason
+    if any(_same_source(oracle, other) for other in config.oracles):
         yield place, f"this campaign measures with the same {oracle.kind} already; name an independent one"
     elif not comparable_properties(config.oracles, oracle):
         yield (
             place,
-            f"{oracle.kind} measures nothing that could be held against this campaign's values; "
+            f"{oracle.kind} gives {', '.join(oracle.measures)}, of which nothing compares with the campaign's values; "
             f"{_what_is_measured(measured)} (total energies compare only where they are counted from the same zero)",
         )
+
+
+def _same_source(audit: OracleSettings, oracle: OracleSettings) -> bool:
+    """Whether an audit would only repeat an oracle: another fmax makes no other potential."""
+    if audit.kind != oracle.kind:
+        return False
+    same_model = audit.model_version() == oracle.model_version()
+    return same_model and (audit.fingerprint() == oracle.fingerprint() or audit.fidelity == "potential")
 
 
 def _budget(config: CampaignConfig) -> Iterator[Misfit]:

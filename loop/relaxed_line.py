@@ -37,8 +37,11 @@ def relaxed_hull(oracles: Sequence[OracleSettings]) -> HullSettings | None:
 def why_not_screened(oracles: Sequence[OracleSettings]) -> str | None:
     """Why a look at a relaxation foretells nothing of this line; None where it does."""
     kinds = [oracle.kind for oracle in oracles]
-    if kinds[:2] != ["relax", "hull"]:
-        return f"the energy model serves lines that begin with relax and hull, but this one has {', '.join(kinds)}"
+    if [kind for kind in kinds if kind != "committee"][:2] != ["relax", "hull"] or kinds[0] != "relax":
+        return (
+            "the energy model serves lines that begin with relax and hull, at most a committee between them, but this "
+            f"one has {', '.join(kinds)}"
+        )
     if relaxed_hull(oracles) is None:
         return (
             "the energy model has learned from free relaxations with 7net-0, but relax has another potential, holds "

@@ -123,7 +123,13 @@ def test_a_short_file_is_enough(file: Path) -> None:
         ("name: coatings", "name: a/b", 1, "name", "should match pattern"),
         ("name: coatings\n", "", 1, "name", "this key is missing"),
         ("name: coatings", "name: c\nseed: -1", 2, "seed", "greater than or equal to 0"),
-        ("name: coatings", "name: c\nenergy_model: {}", 2, "energy_model", "begin with relax and hull"),
+        (
+            "name: coatings",
+            "name: c\nenergy_model: {}",
+            2,
+            "energy_model",
+            "with relax and hull",
+        ),
         ("name: coatings", "name: c\nbudget: {batch: 9, pool: 3}", 2, "budget.batch", "pool of 3"),
         (
             "name: coatings",

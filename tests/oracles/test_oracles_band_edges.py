@@ -11,8 +11,8 @@ from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracles.band_edges import METAL, Bands, band_edges, filled_bands
-from oracles.dft_protocols import (
+from oracles.dft.band_edges import METAL, Bands, band_edges, filled_bands
+from oracles.dft.protocols import (
     PROTOCOLS,
     gap_kpoints,
     grid_size,

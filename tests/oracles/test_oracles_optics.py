@@ -13,7 +13,7 @@ from pymatgen.core import Structure
 
 from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
-from oracles.optics import OpticsSettings
+from oracles.dft.optics import OpticsSettings
 
 gpaw = pytest.importorskip("gpaw")
 

@@ -10,8 +10,8 @@ import numpy as np
 import pymatgen.core as pmg
 
 from materials.relaxation import Frame, Relaxation, relax
-from oracles.dft_codes import Code
-from oracles.dft_protocols import initial_moments
+from oracles.dft.codes import Code
+from oracles.dft.protocols import initial_moments
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -18,9 +18,9 @@ from pydantic import Field, field_validator, model_validator
 from materials.base import Crystal, Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
-from oracles.band_edges import BandEdges
 from oracles.base import OracleSettings, Resources
-from oracles.dft_protocols import PROTOCOLS, ProtocolName, check_functional, initial_moments
+from oracles.dft.band_edges import BandEdges
+from oracles.dft.protocols import PROTOCOLS, ProtocolName, check_functional, initial_moments
 from oracles.guards import why_wrong_volume
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from materials.relaxation import Relaxation
-    from oracles.dft_codes import Code
+    from oracles.dft.codes import Code
 
 CODES = ("gpaw", "espresso", "vasp", "cp2k")
 LARGEST_GAP = 30.0  # eV
@@ -133,13 +133,13 @@ class DftOracle(OneByOneOracle):
     """Calculates the ground state of a crystal at the geometry given."""
 
     def __init__(self, settings: DftSettings) -> None:
-        from oracles.dft_codes import code_for
+        from oracles.dft.codes import code_for
 
         self._settings = settings
         self._code: Code = code_for(settings.calculator, PROTOCOLS[settings.protocol], settings.arguments)
 
     def measure(self, request: Request) -> Answer:
-        from oracles.dft_attempts import first_converged
+        from oracles.dft.attempts import first_converged
 
         structure = ordered(request)
         formula = structure.composition.reduced_formula
@@ -181,7 +181,7 @@ class DftOracle(OneByOneOracle):
     def _relaxed(self, structure: pmg.Structure, folder: Path, robust: bool) -> Relaxation:
         """Raises RejectedError where no minimum is reached."""
         from materials.relaxation import RelaxationError
-        from oracles.dft_relaxation import relax_with
+        from oracles.dft.relaxation import relax_with
 
         settings, formula = self._settings, structure.composition.reduced_formula
         place = folder / "relaxation"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from materials.evaluation import FailureKind
-from oracles.dft_codes import Code
-from oracles.dft_faults import NotConvergedError, typed_faults
+from oracles.dft.codes import Code
+from oracles.dft.faults import NotConvergedError, typed_faults
 from oracles.one_by_one import RejectedError
 
 Result = TypeVar("Result")

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from materials.evaluation import FailureKind
-from oracles.band_edges import METAL, BandEdges, Bands, band_edges, filled_bands
-from oracles.dft_codes import Code, keep_input, merged
-from oracles.dft_faults import need_program
-from oracles.dft_protocols import gap_kpoints, grid_size
+from oracles.dft.band_edges import METAL, BandEdges, Bands, band_edges, filled_bands
+from oracles.dft.codes import Code, keep_input, merged
+from oracles.dft.faults import need_program
+from oracles.dft.protocols import gap_kpoints, grid_size
 from oracles.one_by_one import FailedError
 
 if TYPE_CHECKING:

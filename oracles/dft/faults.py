@@ -15,7 +15,7 @@ from materials.evaluation import FailureKind
 from oracles.one_by_one import FailedError, NoAnswerError
 
 if TYPE_CHECKING:
-    from oracles.dft_codes import Code
+    from oracles.dft.codes import Code
 
 LITTLE_SPACE = 1_000_000  # bytes; a program that dies with less left died of it
 LONGEST_MESSAGE = 400  # characters of an exception's own words

@@ -22,10 +22,10 @@ from pydantic import Field, field_validator
 from materials.base import Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
-from oracles.band_edges import filled_bands
 from oracles.base import OracleSettings, Resources
-from oracles.dft import installed_version, magnetic_atoms, ordered, working_folder
-from oracles.dft_protocols import (
+from oracles.dft.band_edges import filled_bands
+from oracles.dft.oracle import installed_version, magnetic_atoms, ordered, working_folder
+from oracles.dft.protocols import (
     PROTOCOLS,
     ProtocolName,
     WeightedPoints,
@@ -39,7 +39,7 @@ from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from oracles.dft_gpaw import Gpaw
+    from oracles.dft.gpaw import Gpaw
 
 SPECTRUM = "spectrum.csv"
 HIGHEST_PHOTON, PHOTON_STEP = 20.0, 0.05  # eV
@@ -133,13 +133,13 @@ class OpticsOracle(OneByOneOracle):
     """Calculates the ground state, then the direct transitions in its density on a grid that avoids Gamma."""
 
     def __init__(self, settings: OpticsSettings) -> None:
-        from oracles.dft_gpaw import Gpaw
+        from oracles.dft.gpaw import Gpaw
 
         self._settings = settings
         self._code: Gpaw = Gpaw(PROTOCOLS[settings.protocol], settings.arguments)
 
     def measure(self, request: Request) -> Answer:
-        from oracles.dft_attempts import first_converged
+        from oracles.dft.attempts import first_converged
 
         structure = ordered(request)
         formula = structure.composition.reduced_formula

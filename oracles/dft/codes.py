@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oracles.band_edges import BandEdges
-from oracles.dft_protocols import Protocol
+from oracles.dft.band_edges import BandEdges
+from oracles.dft.protocols import Protocol
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -80,9 +80,9 @@ def keep_input(parameters: Mapping[str, Any], atoms: Atoms, folder: Path) -> Non
 
 def code_for(name: str, protocol: Protocol, arguments: Mapping[str, Any]) -> Code:
     """The program of that name, or the ASE calculator at the import path `module:Class`."""
-    from oracles.dft_espresso import Espresso
-    from oracles.dft_gpaw import Gpaw
-    from oracles.dft_programs import Cp2k, Imported, Vasp
+    from oracles.dft.espresso import Espresso
+    from oracles.dft.gpaw import Gpaw
+    from oracles.dft.programs import Cp2k, Imported, Vasp
 
     named: dict[str, type[Code]] = {code.name: code for code in (Gpaw, Espresso, Vasp, Cp2k)}
     return named[name](protocol, arguments) if name in named else Imported(name, protocol, arguments)

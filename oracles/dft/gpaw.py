@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from materials.evaluation import FailureKind
-from oracles.band_edges import METAL, BandEdges, Bands, band_edges, filled_bands
-from oracles.dft_codes import Code, keep_input, merged
-from oracles.dft_protocols import gap_kpoints, grid_size
+from oracles.dft.band_edges import METAL, BandEdges, Bands, band_edges, filled_bands
+from oracles.dft.codes import Code, keep_input, merged
+from oracles.dft.protocols import gap_kpoints, grid_size
 from oracles.one_by_one import FailedError
 
 if TYPE_CHECKING:
