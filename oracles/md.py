@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pymatgen.core as pmg
 from pydantic import Field, field_validator
@@ -21,7 +21,7 @@ from materials.evaluation import FailureKind, Outcome, Request
 from materials.memory import is_out_of_memory
 from materials.potential import Potential, to_atoms
 from oracles.arrhenius import arrhenius, conduction
-from oracles.base import Resources
+from oracles.base import OracleSettings, Resources
 from oracles.batched_dynamics import BatchedDynamics
 from oracles.diffusion import FEWEST_FRAMES, Diffusion, diffusion_of, why_too_short
 from oracles.dynamics import Job, Plan, UnusableRunError, simulate
@@ -38,7 +38,6 @@ BATCH = 8
 """Evaluations handed to a GPU at once: some thousand atoms."""
 SECONDS_PER_STEP = 0.4  # of some fifty atoms on one core; a GPU's is learned from what evaluations took
 WALLTIME = 86_400.0  # a day: over twice what the default temperatures take for some fifty atoms on one core
-SIGNIFICANT = 2.0  # standard deviations by which an activation energy must differ from none
 LARGEST_DRIFT = 0.1  # of the mean temperature; its sampling error is smaller in any run that diffuses
 
 
@@ -46,6 +45,7 @@ class MolecularDynamicsSettings(PotentialSettings):
     """Molecular dynamics at several temperatures, extrapolated by Arrhenius' law."""
 
     kind: Literal["md"] = "md"
+    continues: ClassVar[bool] = True
     mobile_ion: str = "Li"
     """The element that moves."""
     temperatures: tuple[float, ...] = Field(default=(600.0, 800.0, 1000.0), min_length=FEWEST_TEMPERATURES)
@@ -104,6 +104,9 @@ class MolecularDynamicsSettings(PotentialSettings):
     @property
     def measures(self) -> tuple[str, ...]:
         return ("diffusivity", "activation_energy", "log_ionic_conductivity")
+
+    def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
+        return self.why_strained(earlier)
 
     def build(self) -> MolecularDynamicsOracle:
         return MolecularDynamicsOracle(self)
@@ -194,12 +197,11 @@ class MolecularDynamicsOracle(OneByOneOracle):
         if len(points) < FEWEST_TEMPERATURES:
             raise self._rejection(request, unusable, provenance)
         law = arrhenius(points, self.plan(request, cell, settings.temperature).seed)
-        if law.activation_energy <= SIGNIFICANT * law.activation_energy_std:
+        if law.activation_energy <= law.activation_energy_std:
+            told = f"activation energy of {law.activation_energy:.2f} +- {law.activation_energy_std:.2f} eV"
+            message = f"the diffusivities give an {told}; take temperatures further apart, or longer runs"
             raise RejectedError(
-                FailureKind.NOT_CONVERGED,
-                f"{request.material.formula}: the diffusivities give an activation energy of {law.activation_energy:.2f} "
-                f"+- {law.activation_energy_std:.2f} eV, which is none; take temperatures further apart, or longer runs",
-                provenance,
+                FailureKind.NOT_CONVERGED, f"{request.material.formula}: {message}", provenance
             )
         provenance["misfit"] = law.misfit
         measurements = conduction(law, cell, settings.temperature, settings.fidelity, request.oracle)

@@ -22,6 +22,7 @@ class NebSettings(PotentialSettings):
     """Migration barriers of a vacancy by climbing-image nudged elastic bands with a potential."""
 
     kind: Literal["neb"] = "neb"
+    continues: ClassVar[bool] = True
     mobile_ion: str = "Li"
     """The element that moves."""
     dimensions: Literal[1, 2, 3] = 3
@@ -61,14 +62,7 @@ class NebSettings(PotentialSettings):
         return ("migration_barrier",)
 
     def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
-        """Refuses a crystal relaxed with another potential, whose cell would be under strain in this one."""
-        relaxed = [o for o in earlier if isinstance(o, PotentialSettings) and o.energy_source is not None]
-        if not relaxed or relaxed[-1].energy_source == self.model_version():
-            return None
-        return (
-            f"{relaxed[-1].kind} relaxes with {relaxed[-1].energy_source}, but this block computes with "
-            f"{self.model_version()}; give both the same potential"
-        )
+        return self.why_strained(earlier)
 
     def build(self) -> NebOracle:
         return NebOracle(self)

@@ -263,7 +263,7 @@ def test_diffusivities_that_fall_with_temperature_are_no_activation_energy(tmp_p
     options = MolecularDynamicsSettings(picoseconds=20, equilibration=2, temperatures=(900, 600, 750))
     oracle, request = options.build(), request_for(LIF, tmp_path)
     for temperature in options.temperatures:
-        upside_down = law_of(1500 - temperature)
+        upside_down = 4 * law_of(1500 - temperature)
         kept_trajectory(
             tmp_path, oracle, temperature, lattice_walk(LIF_CELL, 440, upside_down, int(temperature))
         )
