@@ -26,8 +26,8 @@ from scipy.stats import kendalltau, spearmanr
 from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import Outcome, Request
 from oracles.base import Oracle
-from oracles.bvse import BondValenceSettings
-from oracles.neb import NebSettings
+from oracles.conduction.bvse import BondValenceSettings
+from oracles.conduction.neb import NebSettings
 from oracles.relax import RelaxSettings
 
 RESULTS = "results.jsonl"

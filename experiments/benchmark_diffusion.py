@@ -1,4 +1,4 @@
-"""Do the intervals of `oracles.diffusion` hold? Lattice walks, whose diffusivity is known.
+"""Do the intervals of `oracles.conduction.diffusion` hold? Lattice walks, whose diffusivity is known.
 
     python -m experiments.benchmark_diffusion run --first-seed 1000 --seeds 40 --out walks.jsonl
     python -m experiments.benchmark_diffusion show walks.jsonl
@@ -21,8 +21,8 @@ import typer
 from pymatgen.core import Lattice, Structure
 
 from experiments.lattice_walks import INTERVAL, lattice_walk
-from oracles.diffusion import SQUARE_CENTIMETRE_PER_SECOND, diffusion_of, why_too_short
-from oracles.simulation_cell import SimulationCell
+from oracles.conduction.diffusion import SQUARE_CENTIMETRE_PER_SECOND, diffusion_of, why_too_short
+from oracles.conduction.simulation_cell import SimulationCell
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 FRAMES = 400

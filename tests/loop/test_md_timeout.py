@@ -13,8 +13,8 @@ from loop.executors.local import LocalExecutorSettings
 from loop.executors.tasks import WORK_FOLDER
 from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import FailureKind, Outcome, Request, request_key
-from oracles.md import MolecularDynamicsSettings
-from oracles.trajectory import CHECKPOINT, read_trajectory
+from oracles.conduction.md import MolecularDynamicsSettings
+from oracles.conduction.trajectory import CHECKPOINT, read_trajectory
 
 SETTINGS = MolecularDynamicsSettings(
     potential="ase.calculators.emt:EMT",  # steps of milliseconds

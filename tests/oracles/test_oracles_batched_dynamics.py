@@ -15,10 +15,10 @@ pytest.importorskip("torch_sim", reason="torch-sim is not installed (it needs Py
 from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import FailureKind, Request, Status
 from materials.potential import Potential, load_potential, to_atoms
-from oracles.batched_dynamics import BatchedDynamics
-from oracles.dynamics import Job, Plan, UnusableRunError, simulate
-from oracles.md import MolecularDynamicsSettings
-from oracles.trajectory import read_checkpoint
+from oracles.conduction.batched_dynamics import BatchedDynamics
+from oracles.conduction.dynamics import Job, Plan, UnusableRunError, simulate
+from oracles.conduction.md import MolecularDynamicsSettings
+from oracles.conduction.trajectory import read_checkpoint
 
 LIF = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.05), ["Li", "F"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 PRIMITIVE = LIF.get_primitive_structure()

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from oracles.elastic_band import Supercell, climb, images_for
-from oracles.hops import RATTLE, primitive_cell, rattled, smallest_supercell
+from oracles.conduction.elastic_band import Supercell, climb, images_for
+from oracles.conduction.hops import RATTLE, primitive_cell, rattled, smallest_supercell
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.03), ["Li", "F"], [[0] * 3, [0.5] * 3])
 LENGTH = 3.0

@@ -22,13 +22,13 @@ from experiments.lattice_walks import INTERVAL, lattice_walk
 from materials.base import Candidate, Composition, Crystal, Material, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.potential import load_potential, to_atoms
-from oracles.arrhenius import BOLTZMANN, arrhenius, log_conductivity
-from oracles.diffusion import Diffusion, diffusion_of, picoseconds_needed
-from oracles.dynamics import Job, Plan, UnusableRunError, simulate
-from oracles.md import MolecularDynamicsOracle, MolecularDynamicsSettings
-from oracles.melting import why_not_held
-from oracles.simulation_cell import SimulationCell, simulation_cell
-from oracles.trajectory import (
+from oracles.conduction.arrhenius import BOLTZMANN, arrhenius, log_conductivity
+from oracles.conduction.diffusion import Diffusion, diffusion_of, picoseconds_needed
+from oracles.conduction.dynamics import Job, Plan, UnusableRunError, simulate
+from oracles.conduction.md import MolecularDynamicsOracle, MolecularDynamicsSettings
+from oracles.conduction.melting import why_not_held
+from oracles.conduction.simulation_cell import SimulationCell, simulation_cell
+from oracles.conduction.trajectory import (
     CHECKPOINT,
     END,
     BrokenTrajectoryError,
@@ -80,7 +80,7 @@ import sys
 from pathlib import Path
 from tests.oracles.test_oracles_md import job_in
 from materials.potential import load_potential
-from oracles.dynamics import simulate
+from oracles.conduction.dynamics import simulate
 simulate(job_in(Path(sys.argv[1])), load_potential().calculator())
 """
 

@@ -15,11 +15,11 @@ from pymatgen.core import Lattice, Structure
 from materials.base import Bound, Candidate, Composition, Crystal, Material, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.potential import load_potential
-from oracles.bvse import BondValenceSettings
-from oracles.elastic_band import Supercell
-from oracles.hop_records import CHECKPOINT, LOG
-from oracles.hops import distinct_hops, primitive_cell, smallest_supercell
-from oracles.neb import NebSettings
+from oracles.conduction.bvse import BondValenceSettings
+from oracles.conduction.elastic_band import Supercell
+from oracles.conduction.hop_records import CHECKPOINT, LOG
+from oracles.conduction.hops import distinct_hops, primitive_cell, smallest_supercell
+from oracles.conduction.neb import NebSettings
 from oracles.relax import RelaxSettings
 
 ANTIFLUORITE = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.62), ["Li", "O"], [[0.25] * 3, [0] * 3])

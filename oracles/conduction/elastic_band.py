@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
-from oracles.hops import Edge, rattled
+from oracles.conduction.hops import Edge, rattled
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -20,16 +20,16 @@ from materials.calculators import UnsupportedElementError
 from materials.evaluation import FailureKind, Outcome, Request
 from materials.memory import is_out_of_memory
 from materials.potential import Potential, to_atoms
-from oracles.arrhenius import arrhenius, conduction
 from oracles.base import OracleSettings, Resources
-from oracles.batched_dynamics import BatchedDynamics
-from oracles.diffusion import FEWEST_FRAMES, Diffusion, diffusion_of, why_too_short
-from oracles.dynamics import Job, Plan, UnusableRunError, simulate
-from oracles.melting import why_not_held
+from oracles.conduction.arrhenius import arrhenius, conduction
+from oracles.conduction.batched_dynamics import BatchedDynamics
+from oracles.conduction.diffusion import FEWEST_FRAMES, Diffusion, diffusion_of, why_too_short
+from oracles.conduction.dynamics import Job, Plan, UnusableRunError, simulate
+from oracles.conduction.melting import why_not_held
+from oracles.conduction.simulation_cell import SimulationCell, simulation_cell
+from oracles.conduction.trajectory import BrokenTrajectoryError, Trajectory
 from oracles.one_by_one import Answer, FailedError, NoAnswerError, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
-from oracles.simulation_cell import SimulationCell, simulation_cell
-from oracles.trajectory import BrokenTrajectoryError, Trajectory
 
 TIMESTEP = 2.0  # fs
 TIMESTEP_WITH_HYDROGEN = 0.5  # fs; a twentieth of the period of an O-H stretch

@@ -13,7 +13,7 @@ from materials.base import Crystal, Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
-from oracles.hop_survey import Survey
+from oracles.conduction.hop_survey import Survey
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
 

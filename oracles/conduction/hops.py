@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
-from oracles.percolation import Image
+from oracles.conduction.percolation import Image
 
 SYMMETRY_PRECISION = 0.05  # angstrom; a relaxation leaves atoms that far from their ideal places at most
 BLOCKED = 0.01  # relative; an ion on the sphere whose poles are a hop's ends counts as within

@@ -10,9 +10,9 @@ import numpy as np
 
 from materials.base import Measurement
 from materials.properties import property_named
-from oracles.diffusion import Diffusion
-from oracles.simulation_cell import SimulationCell
-from oracles.trajectory import Floats
+from oracles.conduction.diffusion import Diffusion
+from oracles.conduction.simulation_cell import SimulationCell
+from oracles.conduction.trajectory import Floats
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 COULOMBS_PER_CHARGE = 1.602176634e-19

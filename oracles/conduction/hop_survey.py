@@ -17,15 +17,22 @@ from materials.base import Crystal
 from materials.calculators import CalculatorSource
 from materials.evaluation import FailureKind
 from materials.relaxation import NonFiniteEnergy, Relaxation, RelaxationExploded, relax
-from oracles.elastic_band import Band, Positions, Supercell, climb, images_for, one_place
-from oracles.hop_landscape import Landscape
-from oracles.hop_records import HopRecords, name_of
-from oracles.hops import Hop, distinct_hops, distinct_sites, primitive_cell, rattled, smallest_supercell
+from oracles.conduction.elastic_band import Band, Positions, Supercell, climb, images_for, one_place
+from oracles.conduction.hop_landscape import Landscape
+from oracles.conduction.hop_records import HopRecords, name_of
+from oracles.conduction.hops import (
+    Hop,
+    distinct_hops,
+    distinct_sites,
+    primitive_cell,
+    rattled,
+    smallest_supercell,
+)
+from oracles.conduction.percolation import Link, percolation_energies
 from oracles.one_by_one import RejectedError
-from oracles.percolation import Link, percolation_energies
 
 if TYPE_CHECKING:
-    from oracles.neb import NebSettings
+    from oracles.conduction.neb import NebSettings
 
 LONGER = 1.3  # times the longest hop that percolation needs: longer ones are not tried
 DEEPER = 0.001  # eV/atom; a crystal that falls so far when its symmetry is broken was on a saddle

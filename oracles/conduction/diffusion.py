@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracles.simulation_cell import SimulationCell
-from oracles.trajectory import Floats, Trajectory
+from oracles.conduction.simulation_cell import SimulationCell
+from oracles.conduction.trajectory import Floats, Trajectory
 
 LAGS = 20
 LONGEST_LAG = 0.5  # of the run

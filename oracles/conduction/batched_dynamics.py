@@ -1,4 +1,4 @@
-"""The molecular dynamics of `oracles.dynamics`, many runs at once on a GPU.
+"""The molecular dynamics of `oracles.conduction.dynamics`, many runs at once on a GPU.
 
 torch-sim (Cohen et al., AI for Science 2025, 1, 025003, doi:10.1088/3050-287X/ae1799) makes the steps of all runs
 together. Its own stochastic velocity rescaling is not used: it draws the noise of all from one generator, so that a
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from materials.potential import Potential
-from oracles.dynamics import THERMOSTAT_TIME, Job, Run, finish
-from oracles.trajectory import Floats
+from oracles.conduction.dynamics import THERMOSTAT_TIME, Job, Run, finish
+from oracles.conduction.trajectory import Floats
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -5,7 +5,7 @@ doi:10.1063/1.2408420). It samples the canonical ensemble also in small, stiff c
 not be ergodic; it multiplies all momenta by one number close to 1, so it hardly disturbs diffusion, as Langevin
 friction would; and its only memory is the state of a random generator, so a checkpoint is small and exact.
 
-What moves the atoms is handed in: ASE here, many runs at once in `oracles.batched_dynamics`. Both draw the same noise
+What moves the atoms is handed in: ASE here, many runs at once in `batched_dynamics`. Both draw the same noise
 from each run's own generator and write the same files, so one goes on with what the other began.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from materials.evaluation import FailureKind
-from oracles.trajectory import (
+from oracles.conduction.trajectory import (
     Checkpoint,
     Trajectory,
     read_checkpoint,
