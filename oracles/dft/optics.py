@@ -24,7 +24,8 @@ from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
 from oracles.dft.band_edges import filled_bands
-from oracles.dft.oracle import installed_version, magnetic_atoms, ordered, working_folder
+from oracles.dft.identity import code_version, meaning_of
+from oracles.dft.oracle import magnetic_atoms, ordered, working_folder
 from oracles.dft.protocols import (
     PROTOCOLS,
     ProtocolName,
@@ -79,8 +80,13 @@ class OpticsSettings(OracleSettings):
     def fidelity(self) -> str:
         return "PBE"
 
+    def meaning(self) -> dict[str, Any]:
+        """The arguments without those about the machine, and the numbers behind the protocol."""
+        numbers = vars(PROTOCOLS[self.protocol])
+        return super().meaning() | {"arguments": meaning_of("gpaw", self.arguments), "protocol": numbers}
+
     def model_version(self) -> str:
-        return f"gpaw {installed_version('gpaw')}".strip()
+        return code_version("gpaw", self.arguments)
 
     def build(self) -> OpticsOracle:
         return OpticsOracle(self)
@@ -156,10 +162,14 @@ class OpticsOracle(OneByOneOracle):
         constant = float(np.trace(static)) / 3
         if not constant >= 1:
             raise RejectedError(FailureKind.BAD_RESULT, f"{formula}: a dielectric constant of {constant:g}")
+        onset = transitions.onset()
+        if not math.isfinite(onset):
+            message = f"{formula}: no strong transition among {transitions.grid.E_skn.shape[2]} bands"
+            raise RejectedError(FailureKind.BAD_RESULT, message)
         values = {
             "dielectric_constant": constant,
             "refractive_index": constant**0.5,
-            "absorption_onset": transitions.onset(),
+            "absorption_onset": onset,
         }
         measurements = tuple(
             Measurement(name, value, property_named(name).unit, "PBE", request.oracle)

@@ -38,7 +38,10 @@ class JudgeSettings(SuspicionSettings):
 
     kind: Literal["judge"] = "judge"
     judges: ClassVar[bool] = True
-    judges_doubt: ClassVar[bool] = True
+
+    @property
+    def judges_doubt(self) -> bool:
+        return True
 
 
 class SuspicionOracle(OneByOneOracle):
