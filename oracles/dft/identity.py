@@ -1,4 +1,4 @@
-"""What tells the answers of one DFT set-up from another's: program, its data, and arguments; not where or how wide it runs."""
+"""What tells the answers of one DFT set-up from another's: the program, its data, its arguments; not where it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROGRAMS: Mapping[str, tuple[str, str]] = {
     "vasp": ("ASE_VASP_COMMAND", "vasp_std"),
     "cp2k": ("ASE_CP2K_COMMAND", "cp2k_shell"),
 }
-"""Of each program of its own: the environment variable that names its command, and what it is called without one."""
+"""Of each program of its own: ASE's variable that names its command, and what it is called without one."""
 PSEUDOPOTENTIALS = "/usr/share/espresso/pseudo"
 """Where Debian's quantum-espresso-data puts them; ESPRESSO_PSEUDO or the argument pseudo_dir say otherwise."""
 MACHINE = frozenset({"command", "pseudo_dir", "directory", "txt", "parallel"})
@@ -55,8 +55,10 @@ def code_version(calculator: str, arguments: Mapping[str, Any]) -> str:
 
 def command_of(calculator: str, arguments: Mapping[str, Any]) -> str:
     """The command line of a program of its own."""
+    from ase.config import cfg
+
     variable, usual = PROGRAMS[calculator]
-    return str(arguments.get("command") or os.environ.get(variable) or usual)
+    return str(arguments.get("command") or cfg.get(variable) or usual)
 
 
 def pseudopotential_folder(arguments: Mapping[str, Any]) -> Path:

@@ -24,14 +24,14 @@ from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
 from oracles.dft.band_edges import filled_bands
+from oracles.dft.functional import check_functional
 from oracles.dft.identity import code_version, meaning_of
-from oracles.dft.oracle import magnetic_atoms, ordered, working_folder
+from oracles.dft.inputs import magnetic_atoms, ordered, working_folder
 from oracles.dft.protocols import (
     PROTOCOLS,
     ProtocolName,
     WeightedPoints,
     cartesian_rotations,
-    check_functional,
     gap_kpoints,
     shifted_grid,
 )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -20,15 +17,14 @@ from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
 from oracles.dft.band_edges import BandEdges
+from oracles.dft.functional import check_functional
 from oracles.dft.identity import code_version, meaning_of
+from oracles.dft.inputs import magnetic_atoms, ordered, working_folder
 from oracles.dft.judging import VOLUMES, doubt_left, energies_beside
-from oracles.dft.protocols import PROTOCOLS, ProtocolName, check_functional, initial_moments
-from oracles.guards import why_wrong_volume
+from oracles.dft.protocols import PROTOCOLS, ProtocolName
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from materials.relaxation import Frame, Relaxation
     from oracles.dft.codes import Code
 
@@ -222,6 +218,7 @@ class DftOracle(OneByOneOracle):
         return found, first
 
     def _provenance(self, state: GroundState, tried: list[str]) -> dict[str, Any]:
+        polarised = bool(magnetic_atoms(state.structure).get_initial_magnetic_moments().any())
         edges = {} if state.edges is None else {"band_edges": state.edges.to_dict()}
         found = state.relaxation
         relaxed = {} if found is None else {"steps": found.steps, "volume_change": found.volume_change}
@@ -235,6 +232,7 @@ class DftOracle(OneByOneOracle):
             "protocol": {"name": self._settings.protocol, **vars(self._code.protocol)},
             "arguments": dict(self._settings.arguments),
             "correction": "none",
+            "magnetic_order": "ferromagnetic start" if polarised else "paired spins",
             "magnetic_moment": state.moment,
             "attempts": tried,
             **edges,
@@ -247,39 +245,6 @@ class DftOracle(OneByOneOracle):
         if state.falls is None:
             return None
         return doubt_left(state.max_force, self._settings.confirms, state.falls)
-
-
-def ordered(request: Request) -> pmg.Structure:
-    """The request's structure. Raises RejectedError for partial occupancies and for volumes no solid has."""
-    if not (isinstance(request.material, Crystal) and request.material.is_ordered):
-        message = "only a crystal without partial occupancies can be calculated; order it first"
-        raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
-    reason = why_wrong_volume(request.material.structure)
-    if reason is not None:
-        raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {reason}")
-    return request.material.structure
-
-
-def magnetic_atoms(structure: pmg.Structure) -> Atoms:
-    """The structure as ASE atoms with the magnetic moments to start from."""
-    from materials.potential import to_atoms
-
-    atoms = to_atoms(structure)
-    moments = initial_moments(atoms)
-    if moments is not None:
-        atoms.set_initial_magnetic_moments(moments)
-    return atoms
-
-
-@contextmanager
-def working_folder(request: Request) -> Iterator[Path]:
-    """The request's folder, made; outside of an executor a temporary one."""
-    if request.folder is not None:
-        request.folder.mkdir(parents=True, exist_ok=True)
-        yield request.folder.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="matloop-dft-") as folder:
-        yield Path(folder)
 
 
 def _check(energy: float, forces: NDArray[np.float64], atoms: int) -> None:
