@@ -46,6 +46,7 @@ class Espresso(Code):
     name = "espresso"
 
     def calculator(self, atoms: Atoms, folder: Path, robust: bool = False) -> Calculator:
+        need_program(command_of(self.name, self.arguments), REMEDY)
         data = self._input_data(atoms, robust)
         size = grid_size(atoms, self.protocol.spacing)
         return self._calculator(atoms, folder, data, {"kpts": size, "koffset": (0, 0, 0)})
@@ -60,7 +61,6 @@ class Espresso(Code):
         own.pop("input_data", None)
         command, place = command_of(self.name, own), pseudopotential_folder(own)
         own = meaning_of(self.name, own)
-        need_program(command, REMEDY)
         check_pseudopotentials(atoms, place, own.get("pseudopotentials", {}))
         parameters = {"input_data": input_data, **kpoints, **own}
         keep_input(parameters, atoms, folder)

@@ -112,13 +112,21 @@ class Transitions:
         return np.asarray(np.eye(3)[:, :, None] + mean)
 
     def onset(self) -> float:
-        """The lowest energy (eV) of a transition, with those degenerate to it, of an oscillator strength above WEAK."""
+        """The lowest energy (eV) of a transition, with those degenerate to it, of an oscillator strength above WEAK.
+
+        Raises RejectedError where there is none among the bands.
+        """
         energies = [
             _first_strong(part.E_skn[spin, k], part.p_skvnn[spin, k], filled)
             for part in (self.grid, self.edges)
             for spin, filled in enumerate(self.filled)
             for k in range(part.E_skn.shape[1])
         ]
+        if not math.isfinite(min(energies)):
+            message = f"no strong transition among {self.grid.E_skn.shape[2]} bands"
+            raise RejectedError(
+                FailureKind.BAD_RESULT, f"{self.atoms.get_chemical_formula('metal')}: {message}"
+            )
         return min(energies)
 
 
@@ -162,14 +170,10 @@ class OpticsOracle(OneByOneOracle):
         constant = float(np.trace(static)) / 3
         if not constant >= 1:
             raise RejectedError(FailureKind.BAD_RESULT, f"{formula}: a dielectric constant of {constant:g}")
-        onset = transitions.onset()
-        if not math.isfinite(onset):
-            message = f"{formula}: no strong transition among {transitions.grid.E_skn.shape[2]} bands"
-            raise RejectedError(FailureKind.BAD_RESULT, message)
         values = {
             "dielectric_constant": constant,
             "refractive_index": constant**0.5,
-            "absorption_onset": onset,
+            "absorption_onset": transitions.onset(),
         }
         measurements = tuple(
             Measurement(name, value, property_named(name).unit, "PBE", request.oracle)

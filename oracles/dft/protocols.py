@@ -147,9 +147,8 @@ def _may_be_open(symbol: str) -> bool:
     element = Element(symbol)
     if symbol in CLOSED_SHELLS:
         return False
-    return (
-        element.is_lanthanoid or element.is_actinoid or (element.is_transition_metal and element.group < 12)
-    )
+    inner = element.is_lanthanoid or element.is_actinoid
+    return bool(inner or (element.is_transition_metal and element.group < 12))
 
 
 @lru_cache(maxsize=1)

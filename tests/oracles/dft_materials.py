@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators import emt
+from ase.calculators.calculator import SCFError
 from pymatgen.core import Structure
 
 from materials.base import Candidate, Crystal, Origin
@@ -77,3 +80,37 @@ def strained_copper() -> Structure:
     atoms.set_cell(atoms.cell * 1.03, scale_atoms=True)
     atoms.rattle(0.1, seed=1)
     return structure_of(atoms)
+
+
+class TwoBands(emt.EMT):  # type: ignore[misc]
+    """ASE's effective-medium potential with a valence and a conduction band `gap` eV apart."""
+
+    def __init__(self, gap: float) -> None:
+        super().__init__()
+        self._gap = gap
+
+    def get_ibz_k_points(self) -> np.ndarray:
+        return np.zeros((1, 3))
+
+    def get_number_of_spins(self) -> int:
+        return 1
+
+    def get_eigenvalues(self, kpt: int, spin: int) -> np.ndarray:
+        return np.array([0.0, self._gap])
+
+    def get_fermi_level(self) -> float:
+        return self._gap / 2
+
+
+class NeverConverged(emt.EMT):  # type: ignore[misc]
+    """The same, but self-consistent only `evaluations` times."""
+
+    def __init__(self, evaluations: int) -> None:
+        super().__init__()
+        self._left = evaluations
+
+    def calculate(self, *arguments: Any) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise SCFError("200 cycles")
+        super().calculate(*arguments)

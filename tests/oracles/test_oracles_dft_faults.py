@@ -14,7 +14,7 @@ from ase.build import bulk
 
 from loop.executors.local import LocalExecutorSettings
 from loop.executors.tasks import evaluate
-from materials.evaluation import FailureKind, Status
+from materials.evaluation import FailureKind, Outcome, Status
 from oracles.dft.oracle import DftSettings
 from tests.oracles.dft_materials import (
     COARSE,
@@ -26,6 +26,7 @@ from tests.oracles.dft_materials import (
     pseudopotential,
     request_for,
     silicon,
+    strained_copper,
     structure_of,
     values,
 )
@@ -188,3 +189,32 @@ def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     assert kind_of(outcome) == (Status.FAILED, FailureKind.DISK_FULL)
+
+
+def with_gap(gap: float) -> Outcome:
+    block = {"calculator": "tests.oracles.dft_materials:TwoBands", "arguments": {"gap": gap}}
+    return ask(structure_of(bulk("Cu")), **block)
+
+
+def test_a_gap_that_no_crystal_has_is_rejected_for_ever() -> None:
+    assert values(with_gap(3.0))["band_gap"] == pytest.approx(3.0)
+    assert kind_of(with_gap(100.0)) == (Status.REJECTED, FailureKind.BAD_RESULT)
+
+
+@pytest.mark.parametrize("evaluations", [0, 3])
+def test_missing_self_consistency_in_a_relaxation_is_tried_again_and_no_explosion(
+    evaluations: int, tmp_path: Path
+) -> None:
+    path, arguments = "tests.oracles.dft_materials:NeverConverged", {"evaluations": evaluations}
+    outcome = ask(
+        strained_copper(), tmp_path, relax=True, calculator=path, arguments=arguments, band_gap=False
+    )
+    assert kind_of(outcome) == (Status.REJECTED, FailureKind.NOT_CONVERGED)
+    assert list(outcome.provenance["attempts"]) == ["ground_state", "ground_state_robust"]
+
+
+def test_an_odd_number_of_paired_electrons_has_no_gap_of_zero(tmp_path: Path) -> None:
+    pytest.importorskip("gpaw")
+    outcome = ask(structure_of(bulk("Al")), tmp_path, arguments=COARSE | {"spinpol": False, "hund": False})
+    assert kind_of(outcome) == (Status.REJECTED, FailureKind.BAD_RESULT)
+    assert "spin-paired" in str(outcome.failure)
