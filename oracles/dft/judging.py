@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
     from oracles.dft.codes import Code
 
-VOLUMES = (0.96, 1.04)  # of the volume given; potentials and PBE differ by 1 % in what they know
-LARGEST_FALL = 0.01  # eV/atom; NaCl, MgO and GaAs fall by 0.001 at most, HeNa at 4.6 angstrom by 0.075
+VOLUMES = (
+    0.92,
+    1.08,
+)  # of the volume given; potentials and PBE differ by 1 % where a potential knows what it does
+LARGEST_FALL = 0.02  # eV/atom; at small cutoffs energies are rough by up to 0.01, as plane waves come and go
 
 
 def energies_beside(code: Code, atoms: Atoms, folder: Path, robust: bool) -> tuple[float, ...]:

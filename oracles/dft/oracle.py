@@ -52,7 +52,7 @@ class DftSettings(OracleSettings):
     """Most steps of each optimiser."""
     confirms: float = Field(default=0.3, gt=0)
     """A doubted material that is not relaxed here is believed where no force is larger, eV/angstrom, and its energy
-    falls by no more than 0.01 eV/atom when its volume is changed by 4 %."""
+    falls by no more than 0.02 eV/atom when its volume is changed by 8 %."""
     walltime: float | None = Field(default=14400.0, gt=0)
     """Seconds after which one evaluation is given up."""
     resources: ClassVar[Resources] = Resources(memory=4.0)

@@ -31,7 +31,7 @@ def test_a_geometry_without_forces_is_not_believed_for_that() -> None:
     )
     assert values(outcome)["max_force"] < 0.01
     assert outcome.doubt
-    assert "meV/atom lower at 1.04 of the volume" in outcome.doubt
+    assert "meV/atom lower at 1.08 of the volume" in outcome.doubt
 
 
 def test_silicon_is_believed_where_it_is_relaxed_and_not_where_it_is_moved(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_silicon_is_believed_where_it_is_relaxed_and_not_where_it_is_moved(tmp_p
     arguments = COARSE | {"kpts": {"size": [4, 4, 4], "gamma": True}}
     settings: dict[str, Any] = {"arguments": arguments, "band_gap": False, "doubt": DOUBT}
     assert ask(silicon(), tmp_path, **settings).doubt == ""
-    assert (tmp_path / "ground_state" / "volume_1.04" / "gpaw.txt").is_file()
+    assert (tmp_path / "ground_state" / "volume_1.08" / "gpaw.txt").is_file()
     moved = ask(silicon(0.2), **settings)
     assert values(moved)["max_force"] > 1.0
     assert moved.doubt
