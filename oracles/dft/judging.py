@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     from oracles.dft.codes import Code
 
-VOLUMES = (
-    0.92,
-    1.08,
-)  # of the volume given; potentials and PBE differ by 1 % where a potential knows what it does
+VOLUMES = (0.92, 1.08)  # of the volume given; potentials and PBE differ by 1 % in crystals that are known
 LARGEST_FALL = 0.02  # eV/atom; at small cutoffs energies are rough by up to 0.01, as plane waves come and go
 
 

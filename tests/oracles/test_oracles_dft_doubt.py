@@ -14,7 +14,16 @@ from oracles.committee import CommitteeSettings
 from oracles.dft.oracle import DftSettings
 from oracles.hull import HullSettings
 from oracles.relax import RelaxSettings
-from tests.oracles.dft_materials import COARSE, EMT, ask, silicon, structure_of, values
+from tests.oracles.dft_materials import (
+    COARSE,
+    EMT,
+    SILICON,
+    ask,
+    needs_espresso,
+    silicon,
+    structure_of,
+    values,
+)
 
 DOUBT = "potentials disagree"
 
@@ -34,16 +43,25 @@ def test_a_geometry_without_forces_is_not_believed_for_that() -> None:
     assert "meV/atom lower at 1.08 of the volume" in outcome.doubt
 
 
-def test_silicon_is_believed_where_it_is_relaxed_and_not_where_it_is_moved(tmp_path: Path) -> None:
+def test_a_force_keeps_a_doubt() -> None:
     pytest.importorskip("gpaw")
-    arguments = COARSE | {"kpts": {"size": [4, 4, 4], "gamma": True}}
-    settings: dict[str, Any] = {"arguments": arguments, "band_gap": False, "doubt": DOUBT}
-    assert ask(silicon(), tmp_path, **settings).doubt == ""
-    assert (tmp_path / "ground_state" / "volume_1.08" / "gpaw.txt").is_file()
-    moved = ask(silicon(0.2), **settings)
+    moved = ask(silicon(0.2), doubt=DOUBT, arguments=COARSE, band_gap=False)
     assert values(moved)["max_force"] > 1.0
     assert moved.doubt
     assert "eV/angstrom" in moved.doubt
+
+
+@needs_espresso
+def test_silicon_is_believed_where_it_is_relaxed_and_not_where_it_is_pressed(tmp_path: Path) -> None:
+    def doubt(constant: float, folder: Path) -> str | None:
+        atoms = structure_of(bulk("Si", a=constant))
+        settings: dict[str, Any] = {"calculator": "espresso", "arguments": SILICON, "band_gap": False}
+        return ask(atoms, folder, doubt=DOUBT, **settings).doubt
+
+    assert doubt(5.469, tmp_path / "relaxed") == ""
+    assert doubt(5.1, tmp_path / "pressed")
+    assert (tmp_path / "relaxed" / "ground_state" / "volume_1.08" / "espresso.pwo").is_file()
+    assert not list(tmp_path.rglob("save"))
 
 
 @pytest.mark.slow
