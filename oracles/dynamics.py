@@ -4,37 +4,43 @@ The thermostat is stochastic velocity rescaling (Bussi, Donadio, Parrinello, J. 
 doi:10.1063/1.2408420). It samples the canonical ensemble also in small, stiff cells, where a Nose-Hoover chain may
 not be ergodic; it multiplies all momenta by one number close to 1, so it hardly disturbs diffusion, as Langevin
 friction would; and its only memory is the state of a random generator, so a checkpoint is small and exact.
+
+What moves the atoms is handed in: ASE here, many runs at once in `oracles.batched_dynamics`. Both draw the same noise
+from each run's own generator and write the same files, so one goes on with what the other began.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from materials.evaluation import FailureKind
 from oracles.trajectory import (
     Checkpoint,
-    Floats,
     Trajectory,
     read_checkpoint,
+    read_end,
     read_trajectory,
     write_checkpoint,
     write_chunk,
+    write_end,
 )
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
-    from ase.md.bussi import Bussi
 
 THERMOSTAT_TIME = 100.0  # fs, of the order of the slowest vibrations
 FRAME_TIME = 50.0  # fs between frames, about; an ion vibrates many times between two hops
 FRAMES_PER_CHECKPOINT = 10
-HOTTEST = 5.0  # times the temperature asked for: 6 standard deviations of the smallest cell, two atoms
+HOTTEST = (
+    10.0  # times the temperature asked for; the smallest cell, two atoms, is so hot in one frame of 700,000
+)
 LOWEST_ENERGY = -0.5  # eV/atom below the start, which is at rest: only a hole in the potential is so deep
 
 Watch = Callable[[Trajectory], str | None]
@@ -74,97 +80,179 @@ class Plan:
         return self.steps_per_frame * self.timestep / 1000.0
 
 
-def simulate(start: Atoms, plan: Plan, calculator: Calculator, folder: Path, watch: Watch) -> Trajectory:
-    """Runs the plan, or what is left of it in `folder`, and gives the whole trajectory.
+@dataclass(frozen=True)
+class Job:
+    """One run to be done: its atoms at rest, its plan, the folder of its files, and what looks after it."""
 
-    start: the atoms at rest. The trajectory does not depend on where earlier runs were stopped, bit for bit, on one
-    machine with one thread count. Raises UnusableRunError, OSError (a full disk) and BrokenTrajectoryError.
+    start: Atoms
+    plan: Plan
+    folder: Path
+    watch: Watch
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, because all frames are there or the run came to a bad end.
+
+        Raises BrokenTrajectoryError.
+        """
+        if read_end(self.folder) is not None:
+            return True
+        found = read_checkpoint(self.folder)
+        return found is not None and found.frames >= self.plan.frames
+
+    def trajectory(self) -> Trajectory:
+        """The whole trajectory of a finished run. Raises UnusableRunError and BrokenTrajectoryError."""
+        end = read_end(self.folder)
+        if end is not None:
+            raise UnusableRunError(*end)
+        return read_trajectory(self.folder, self.plan.frames, self.plan.interval)
+
+
+class Mover(Protocol):
+    """Moves the atoms of one or more runs of the same step by the thermostat above."""
+
+    def energies(self, atoms: Sequence[Atoms]) -> list[float]:
+        """Potential energies, eV."""
+        ...
+
+    def begin(self, runs: Sequence[Run]) -> None:
+        """Takes these runs on, and no others, from where their atoms are."""
+        ...
+
+    def frame(self) -> list[float]:
+        """Moves the atoms of each by the steps of one frame; gives their potential energies, eV."""
+        ...
+
+
+def finish(jobs: Sequence[Job], mover: Mover) -> None:
+    """Does what is left of jobs, all together; they have the same step.
+
+    With ASE the trajectory does not depend on where earlier runs were stopped, bit for bit, on one machine with one
+    thread count. Raises OSError (a full disk), BrokenTrajectoryError, and what the potential raises.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    found = read_checkpoint(folder)
-    if found is None or found.frames < plan.frames:
-        _Run(start, plan, calculator, found).go_on(folder, watch)
-    return read_trajectory(folder, plan.frames, plan.interval)
+    runs = [Run(job) for job in jobs if not job.is_finished]
+    for run, energy in zip(runs, mover.energies([run.job.start for run in runs]), strict=True):
+        run.start_energy = energy / len(run.atoms)
+    while runs:
+        mover.begin(runs)
+        while all(run.goes_on for run in runs):
+            for run, energy in zip(runs, mover.frame(), strict=True):
+                run.note(energy / len(run.atoms))
+        runs = [run for run in runs if run.goes_on]
 
 
-class _Run:
-    def __init__(self, start: Atoms, plan: Plan, calculator: Calculator, found: Checkpoint | None) -> None:
+def simulate(job: Job, calculator: Calculator) -> Trajectory:
+    """Does what is left of one job by ASE, and gives the whole trajectory. Raises UnusableRunError, and as `finish`."""
+    if not job.is_finished:
+        finish([job], _Alone(calculator))
+    return job.trajectory()
+
+
+class Run:
+    """A run on its way, from its last checkpoint on.
+
+    atoms: as they are now, unwrapped, without a calculator. random: of all its chance. start_energy: eV/atom.
+    """
+
+    def __init__(self, job: Job) -> None:
         from ase.constraints import FixCom
 
-        self._plan = plan
-        self._origin: Floats = start.get_positions()
-        self._random = np.random.Generator(np.random.PCG64(plan.seed))
-        self._atoms = start.copy()
-        self._atoms.calc = calculator
-        self._atoms.set_constraint(FixCom())  # single-precision forces do not sum to zero
-        self._energy = float(self._atoms.get_potential_energy()) / len(start)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        self.job = job
+        self.goes_on = True
+        self.start_energy = -np.inf
+        self.random = np.random.Generator(np.random.PCG64(job.plan.seed))
+        self.atoms = job.start.copy()
+        self.atoms.set_constraint(FixCom())  # single-precision forces do not sum to zero
         self._frames = 0
+        self._chunk: list[tuple[NDArray[np.float32], float, float]] = []
+        found = read_checkpoint(job.folder)
         if found is None:
             self._give_momenta()
         else:
             self._restore(found)
-        self._dynamics = self._thermostat()
 
     def _give_momenta(self) -> None:
         from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
         MaxwellBoltzmannDistribution(
-            self._atoms, temperature_K=self._plan.temperature, rng=self._random, force_temp=True
+            self.atoms, temperature_K=self.job.plan.temperature, rng=self.random, force_temp=True
         )
-        Stationary(self._atoms, preserve_temperature=True)
+        Stationary(self.atoms, preserve_temperature=True)
 
     def _restore(self, found: Checkpoint) -> None:
         self._frames = found.frames
-        self._random.bit_generator.state = found.random_state
-        self._atoms.set_positions(found.positions, apply_constraint=False)
-        self._atoms.set_momenta(found.momenta, apply_constraint=False)
+        self.random.bit_generator.state = found.random_state
+        self.atoms.set_positions(found.positions, apply_constraint=False)
+        self.atoms.set_momenta(found.momenta, apply_constraint=False)
 
-    def _thermostat(self) -> Bussi:
+    def note(self, energy: float) -> None:
+        """Takes down the frame that the atoms are at, of this potential energy (eV/atom), and judges it."""
+        temperature = float(self.atoms.get_temperature())
+        moved = (self.atoms.get_positions() - self.job.start.get_positions()).astype(np.float32)
+        self._chunk.append((moved, energy, temperature))
+        fault = self._fault(energy, temperature)
+        left = self.job.plan.frames - self._frames - len(self._chunk)
+        if fault is None and (left == 0 or len(self._chunk) == FRAMES_PER_CHECKPOINT):
+            fault = self._keep()
+        if fault is not None:
+            kind, reason = fault
+            plan = self.job.plan
+            passed = (self._frames + len(self._chunk)) * plan.interval
+            write_end(self.job.folder, kind, f"{reason} within {passed:.1f} ps at {plan.temperature:g} K")
+        self.goes_on = fault is None and left > 0
+
+    def _fault(self, energy: float, temperature: float) -> tuple[FailureKind, str] | None:
+        if not (np.isfinite(energy) and np.isfinite(temperature)):
+            return FailureKind.NOT_FINITE, "energy or momenta are not numbers"
+        if temperature > HOTTEST * self.job.plan.temperature:
+            return FailureKind.EXPLODED, f"it heated to {temperature:.0f} K"
+        if energy - self.start_energy < LOWEST_ENERGY:
+            fell = self.start_energy - energy
+            return FailureKind.EXPLODED, f"its energy fell {fell:.2f} eV/atom below that of the start"
+        return None
+
+    def _keep(self) -> tuple[FailureKind, str] | None:
+        """Writes the frames since the last checkpoint, and the next one, unless they must not go on."""
+        displacements, energies, temperatures = zip(*self._chunk, strict=True)
+        interval = self.job.plan.interval
+        chunk = Trajectory(np.array(displacements), np.array(energies), np.array(temperatures), interval)
+        reason = self.job.watch(chunk)
+        if reason is not None:
+            return FailureKind.BAD_RESULT, reason
+        write_chunk(self.job.folder, self._frames, chunk)
+        self._frames += len(chunk)
+        self._chunk = []
+        state = dict(self.random.bit_generator.state)
+        found = Checkpoint(self._frames, self.atoms.get_positions(), self.atoms.get_momenta(), state)
+        write_checkpoint(self.job.folder, found)
+        return None
+
+
+class _Alone:
+    """Moves one run by ASE."""
+
+    def __init__(self, calculator: Calculator) -> None:
+        self._calculator = calculator
+
+    def energies(self, atoms: Sequence[Atoms]) -> list[float]:
+        return [float(self._calculator.get_potential_energy(one)) for one in atoms]
+
+    def begin(self, runs: Sequence[Run]) -> None:
         from ase import units
         from ase.md.bussi import Bussi
 
-        return Bussi(
+        (run,) = runs
+        self._plan, self._atoms = run.job.plan, run.atoms
+        self._atoms.calc = self._calculator
+        self._dynamics = Bussi(
             self._atoms,
             timestep=self._plan.timestep * units.fs,
             temperature_K=self._plan.temperature,
             taut=THERMOSTAT_TIME * units.fs,
-            rng=self._random,
+            rng=run.random,
         )
 
-    def go_on(self, folder: Path, watch: Watch) -> None:
-        while self._frames < self._plan.frames:
-            chunk = self._chunk(min(FRAMES_PER_CHECKPOINT, self._plan.frames - self._frames))
-            reason = watch(chunk)
-            if reason is not None:
-                raise UnusableRunError(FailureKind.BAD_RESULT, self._said(reason))
-            write_chunk(folder, self._frames, chunk)
-            self._frames += len(chunk)
-            write_checkpoint(folder, self._checkpoint())
-
-    def _chunk(self, frames: int) -> Trajectory:
-        displacements, energies, temperatures = [], [], []
-        for _ in range(frames):
-            self._dynamics.run(self._plan.steps_per_frame)
-            displacements.append((self._atoms.get_positions() - self._origin).astype(np.float32))
-            energies.append(float(self._atoms.get_potential_energy()) / len(self._atoms))
-            temperatures.append(float(self._atoms.get_temperature()))
-            self._check(energies[-1], temperatures[-1])
-        return Trajectory(
-            np.array(displacements), np.array(energies), np.array(temperatures), self._plan.interval
-        )
-
-    def _check(self, energy: float, temperature: float) -> None:
-        if not (np.isfinite(energy) and np.isfinite(temperature)):
-            raise UnusableRunError(FailureKind.NOT_FINITE, self._said("energy or momenta are not numbers"))
-        if temperature > HOTTEST * self._plan.temperature:
-            raise UnusableRunError(FailureKind.EXPLODED, self._said(f"it heated to {temperature:.0f} K"))
-        if energy - self._energy < LOWEST_ENERGY:
-            message = f"its energy fell {self._energy - energy:.2f} eV/atom below that of the start"
-            raise UnusableRunError(FailureKind.EXPLODED, self._said(message))
-
-    def _said(self, reason: str) -> str:
-        return f"{reason} within {(self._frames + 1) * self._plan.interval:.1f} ps at {self._plan.temperature:g} K"
-
-    def _checkpoint(self) -> Checkpoint:
-        state = self._random.bit_generator.state
-        return Checkpoint(self._frames, self._atoms.get_positions(), self._atoms.get_momenta(), dict(state))
+    def frame(self) -> list[float]:
+        self._dynamics.run(self._plan.steps_per_frame)
+        return [float(self._atoms.get_potential_energy())]

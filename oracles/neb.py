@@ -26,10 +26,10 @@ class NebSettings(PotentialSettings):
     """The element that moves."""
     dimensions: Literal[1, 2, 3] = 3
     """Independent directions in which its hops must reach to infinity."""
-    images: int = Field(default=5, ge=1)
-    """Images between the ends of a hop; an odd number puts one on the middle of a symmetric path."""
+    image_spacing: float = Field(default=0.8, gt=0.1)
+    """A hop gets as many images that they are no farther apart than this, angstrom; one is always on its middle."""
     fmax: float = Field(default=0.05, gt=0)
-    """Converged when no force on a band is larger, eV/angstrom; ends are relaxed to half of it."""
+    """Largest force on a converged band, eV/angstrom; ends are relaxed to half of it, the crystal to a fifth."""
     steps: int = Field(default=300, ge=1)
     """Most steps of one relaxation and of one band."""
     image_distance: float = Field(default=9.0, ge=5)
