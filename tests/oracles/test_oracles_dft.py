@@ -64,7 +64,7 @@ def test_any_ase_calculator_answers_by_its_import_path(tmp_path: Path) -> None:
     assert found["energy_per_atom"] == pytest.approx(atoms.get_potential_energy() / len(atoms))
     assert found["max_force"] == pytest.approx(np.linalg.norm(atoms.get_forces(), axis=1).max())
     without = ask(structure, tmp_path, calculator="ase.calculators.emt:EMT")
-    assert kind_of(without) == (Status.FAILED, FailureKind.BAD_RESULT)
+    assert kind_of(without) == (Status.REJECTED, FailureKind.BAD_RESULT)
 
 
 def test_a_relaxation_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
