@@ -117,7 +117,7 @@ class BatchEvaluation:
     def _ask(self, walk: Walk, stage: Stage, earlier: EvaluationRow | None = None) -> None:
         """Asks a stage; what an earlier driver asked is taken up or harvested before it is asked again."""
         walk.asked = stage
-        request = stage.request(walk.candidate, walk.material, walk.measurements)
+        request = stage.request(walk.candidate, walk.material, walk.measurements, walk.doubt)
         if self._begun is not None and not walk.answered:
             request = replace(request, begun=self._begun(walk.material))
         found = self._asker.ask(stage.settings, request, earlier)

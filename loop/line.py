@@ -28,15 +28,16 @@ class Stage:
         return request_key(candidate_id, self.settings.kind, self.fingerprint)
 
     def request(
-        self, candidate: Candidate, material: Material, measurements: Sequence[Measurement]
+        self, candidate: Candidate, material: Material, measurements: Sequence[Measurement], doubt: str = ""
     ) -> Request:
-        """The question, with the material and the measurements as the earlier stages left them."""
+        """The question, with the material, the measurements and the doubt as the earlier stages left them."""
         return Request(
             key=self.key(candidate.id),
             candidate=candidate,
             material=material,
             oracle=self.name,
             measurements=tuple(measurements),
+            doubt=doubt,
         )
 
     def closed_gate(self, measurements: Sequence[Measurement]) -> str | None:

@@ -29,6 +29,8 @@ from materials.settings import content_of
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
+    from materials.checked import CheckedCalculator
+
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -115,7 +117,7 @@ class ImportedCalculator:
     def check_elements(self, structure: Structure) -> None:
         """Says nothing: what elements it knows shows when it is asked."""
 
-    def calculator(self) -> Calculator:
+    def calculator(self) -> CheckedCalculator:
         from materials.checked import CheckedCalculator
 
         return CheckedCalculator(self.name, self._fresh())

@@ -32,6 +32,11 @@ class CheckedCalculator(Calculator):  # type: ignore[misc]
         self._inner = inner
         self.implemented_properties = [item for item in WANTED if item in inner.implemented_properties]
 
+    @property
+    def inner(self) -> BaseCalculator:
+        """The other one, for what is no energy, force or stress: eigenvalues, moments, where it works."""
+        return self._inner
+
     def calculate(
         self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
     ) -> None:

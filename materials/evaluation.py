@@ -61,9 +61,9 @@ class Status(StrEnum):
 class Request:
     """One question to one oracle. `material` and `measurements` are as the earlier stages left them.
 
-    `begun` is what is known already of a relaxation of the material: it makes an oracle quicker and changes no answer.
-    `folder`, the same for every attempt, is where the oracle may keep inputs, logs and checkpoints; None outside of an
-    executor.
+    `doubt` says why what was measured so far should not be believed; empty where nothing does. `begun` is what is known
+    already of a relaxation of the material: it makes an oracle quicker and changes no answer. `folder`, the same for
+    every attempt, is where the oracle may keep inputs, logs and checkpoints; None outside of an executor.
     """
 
     key: str
@@ -73,6 +73,7 @@ class Request:
     measurements: tuple[Measurement, ...] = ()
     conditions: Mapping[str, float] = field(default_factory=dict)
     replicate: int = 0
+    doubt: str = ""
     begun: tuple[Frame, ...] = field(default=(), compare=False)
     folder: Path | None = field(default=None, compare=False)
 

@@ -160,7 +160,7 @@ def relax(
     the step's number and the atoms, at the start (0) and after every step; a second optimiser begins at 0 again. begun:
     evaluations that an earlier beginning of this relaxation left; they are not repeated, and change nothing else.
     Raises UnsupportedElementError, RelaxationExploded, NonFiniteEnergy, CalculatorFaultError for a calculator that
-    fails, and ValueError for partial occupancies.
+    fails (ASE's CalculatorError for one that the maker does not check), and ValueError for partial occupancies.
     """
     from ase.optimize import FIRE, LBFGS
 
@@ -222,6 +222,7 @@ class _Run:
 
     def minimize(self, optimizer: Callable[..., Any], fmax: float, steps: int) -> bool:
         """True when converged within the steps; raises RelaxationError at the first sign of going astray."""
+        from ase.calculators.calculator import CalculatorError
         from ase.filters import FrechetCellFilter
 
         converged = False
@@ -241,7 +242,8 @@ class _Run:
                 if self.steps:
                     self._tell()
         except (ArithmeticError, RuntimeError, np.linalg.LinAlgError) as error:
-            if is_out_of_memory(error):
+            # A program that fails says nothing of the structure, though ASE's errors are RuntimeErrors too.
+            if is_out_of_memory(error) or isinstance(error, CalculatorError):
                 raise
             # FixSymmetry refuses large cell steps, and a matrix logarithm fails on an inverted cell.
             raise RelaxationExploded(

@@ -85,12 +85,15 @@ class OracleSettings(Settings):
     """A first guess of one evaluation's cost, until history teaches better."""
     continues: ClassVar[bool] = False
     """Whether an evaluation that ran out of time goes on where it stopped when it is asked again."""
-    judges_doubt: ClassVar[bool] = False
-    """Whether its answers say if an earlier doubt (`Outcome.doubt`) was right; a doubted candidate goes there first."""
 
     def meaning(self) -> dict[str, Any]:
         """All but the walltime, which decides what is answered but no answer."""
         return {name: value for name, value in super().meaning().items() if name != "walltime"}
+
+    @property
+    def judges_doubt(self) -> bool:
+        """Whether it says if an earlier doubt (`Request.doubt`) was right; a doubted candidate goes there first."""
+        return False
 
     @property
     def preferred_batch(self) -> int:

@@ -148,7 +148,7 @@ class Measuring:
     def _ask(self, course: Course) -> None:
         walk, stage = course.walk, course.walk.asked
         assert stage is not None
-        request = stage.request(walk.candidate, walk.material, walk.measurements)
+        request = stage.request(walk.candidate, walk.material, walk.measurements, walk.doubt)
         attempts = attempts_at(self.folder, request.key)
         self._dispatcher.submit(stage.settings, request, max(attempts, default=0) + 1)
 

@@ -57,11 +57,14 @@ METAL = BandEdges(0.0, 0.0)
 def filled_bands(electrons: float, moment: float | None) -> tuple[int, ...] | None:
     """Bands filled in each spin of an insulator; None where the electrons cannot fill whole bands: a metal.
 
-    electrons: valence electrons per cell. moment: of the cell in Bohr magnetons; None where spins are paired.
+    electrons: valence electrons per cell. moment: of the cell in Bohr magnetons; None where spins are paired. Raises
+    ValueError for an odd number of paired electrons: that half a band is filled says nothing of the crystal.
     """
     total = round(electrons)
     if moment is None:
-        return (total // 2,) if total % 2 == 0 else None
+        if total % 2:
+            raise ValueError(f"{total} valence electrons cannot be paired; let the spins be polarised")
+        return (total // 2,)
     whole = round(moment)
     if abs(moment - whole) > WHOLE_MOMENT or (total + whole) % 2:
         return None

@@ -43,9 +43,15 @@ class Code(ABC):
         """The gap of atoms whose calculator has just found the ground state; works in `folder`, which exists."""
 
     def moment(self, atoms: Atoms, folder: Path) -> float | None:
-        """Magnetic moment of the cell in Bohr magnetons; None where the calculation has paired spins."""
-        magnetic = bool(atoms.get_initial_magnetic_moments().any())
-        return float(atoms.get_magnetic_moment()) if magnetic else None
+        """Magnetic moment of the cell in Bohr magnetons; None where the calculation has paired spins, or tells none."""
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        if not atoms.get_initial_magnetic_moments().any():
+            return None
+        try:
+            return float(atoms.get_magnetic_moment())
+        except PropertyNotImplementedError:
+            return None
 
     def says_unconverged(self, folder: Path) -> bool:
         """Whether the output in `folder` says that self-consistency was missed, where no exception does."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from materials.evaluation import FailureKind
 from oracles.dft.band_edges import METAL, BandEdges, Bands, band_edges, filled_bands
 from oracles.dft.codes import Code, keep_input, merged
 from oracles.dft.faults import need_program
+from oracles.dft.identity import command_of, meaning_of, pseudopotential_folder
 from oracles.dft.protocols import gap_kpoints, grid_size
-from oracles.one_by_one import FailedError
+from oracles.dft.pseudopotentials import check_pseudopotentials, suggested_cutoffs
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-PSEUDOPOTENTIALS = "/usr/share/espresso/pseudo"
-"""Where Debian's quantum-espresso-data puts them; ESPRESSO_PSEUDO or the argument pseudo_dir say otherwise."""
 REMEDY = (
     "install Quantum ESPRESSO (on Debian  apt install quantum-espresso) or name it under arguments: command"
 )
@@ -49,6 +46,7 @@ class Espresso(Code):
     name = "espresso"
 
     def calculator(self, atoms: Atoms, folder: Path, robust: bool = False) -> Calculator:
+        need_program(command_of(self.name, self.arguments), REMEDY)
         data = self._input_data(atoms, robust)
         size = grid_size(atoms, self.protocol.spacing)
         return self._calculator(atoms, folder, data, {"kpts": size, "koffset": (0, 0, 0)})
@@ -61,10 +59,9 @@ class Espresso(Code):
 
         own = dict(self.arguments)
         own.pop("input_data", None)
-        command = str(own.pop("command", "pw.x"))
-        need_program(command, REMEDY)
-        place = Path(own.pop("pseudo_dir", os.environ.get("ESPRESSO_PSEUDO", PSEUDOPOTENTIALS))).expanduser()
-        _check_pseudopotentials(atoms, place, own.get("pseudopotentials", {}))
+        command, place = command_of(self.name, own), pseudopotential_folder(own)
+        own = meaning_of(self.name, own)
+        check_pseudopotentials(atoms, place, own.get("pseudopotentials", {}))
         parameters = {"input_data": input_data, **kpoints, **own}
         keep_input(parameters, atoms, folder)
         profile = EspressoProfile(command=command, pseudo_dir=place.resolve())
@@ -75,7 +72,7 @@ class Espresso(Code):
         from ase.units import Ry
 
         protocol = self.protocol
-        cutoff = protocol.cutoff / Ry
+        wave, density = self._cutoffs(atoms)
         # pw.x bounds the error of the total energy; 4 valence electrons per atom are typical.
         tolerance = max(4 * len(atoms) * protocol.energy_tolerance**2, SMALLEST_TOLERANCE)
         magnetic = bool(np.any(atoms.get_initial_magnetic_moments()))
@@ -89,8 +86,8 @@ class Espresso(Code):
                 "disk_io": "low",
             },
             "system": {
-                "ecutwfc": cutoff,
-                "ecutrho": DENSITY_CUTOFF * cutoff,
+                "ecutwfc": wave,
+                "ecutrho": density,
                 "occupations": "smearing",
                 "smearing": "fermi-dirac",
                 "degauss": protocol.smearing * (ROBUST_SMEARING if robust else 1.0) / Ry,
@@ -105,6 +102,21 @@ class Espresso(Code):
             data = merged(data, ROBUST)
             data["electrons"]["electron_maxstep"] = 3 * asked if asked else steps
         return data
+
+    def _cutoffs(self, atoms: Atoms) -> tuple[float, float]:
+        """Of wave functions and density in Ry: the protocol's, or what the pseudopotentials ask for where that is more.
+
+        Raises FailedError where neither they nor the arguments say what they need.
+        """
+        from ase.units import Ry
+
+        own = self.arguments.get("input_data", {})
+        if "ecutwfc" in own or "ecutwfc" in own.get("system", {}):
+            return self.protocol.cutoff / Ry, DENSITY_CUTOFF * self.protocol.cutoff / Ry  # overridden
+        named = self.arguments.get("pseudopotentials", {})
+        wave, density = suggested_cutoffs(atoms, pseudopotential_folder(self.arguments), named)
+        wave = max(wave, self.protocol.cutoff / Ry)
+        return wave, max(density, DENSITY_CUTOFF * wave)
 
     def moment(self, atoms: Atoms, folder: Path) -> float | None:
         if not np.any(atoms.get_initial_magnetic_moments()):
@@ -151,21 +163,6 @@ class Espresso(Code):
     def clean(self, folder: Path) -> None:
         for save in folder.rglob(SAVE):
             shutil.rmtree(save, ignore_errors=True)
-
-
-def _check_pseudopotentials(atoms: Atoms, place: Path, named: Mapping[str, str]) -> None:
-    """Raises FailedError of kind missing_data for an element without a pseudopotential."""
-    for element in sorted(set(atoms.get_chemical_symbols())):
-        if element not in named:
-            what, remedy = (
-                "for it is named",
-                f"name its file under arguments: pseudopotentials: {{{element}: FILE}}",
-            )
-        elif not (place / named[element]).is_file():
-            what, remedy = f"{named[element]} is in {place}", "put it there, or name another pseudo_dir"
-        else:
-            continue
-        raise FailedError(FailureKind.MISSING_DATA, f"{element}: no pseudopotential {what}; {remedy}")
 
 
 def _last_number(pattern: str, text: str) -> float:

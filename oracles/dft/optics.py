@@ -24,13 +24,14 @@ from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
 from oracles.dft.band_edges import filled_bands
-from oracles.dft.oracle import installed_version, magnetic_atoms, ordered, working_folder
+from oracles.dft.functional import check_functional
+from oracles.dft.identity import code_version, meaning_of
+from oracles.dft.inputs import magnetic_atoms, ordered, working_folder
 from oracles.dft.protocols import (
     PROTOCOLS,
     ProtocolName,
     WeightedPoints,
     cartesian_rotations,
-    check_functional,
     gap_kpoints,
     shifted_grid,
 )
@@ -79,8 +80,13 @@ class OpticsSettings(OracleSettings):
     def fidelity(self) -> str:
         return "PBE"
 
+    def meaning(self) -> dict[str, Any]:
+        """The arguments without those about the machine, and the numbers behind the protocol."""
+        numbers = vars(PROTOCOLS[self.protocol])
+        return super().meaning() | {"arguments": meaning_of("gpaw", self.arguments), "protocol": numbers}
+
     def model_version(self) -> str:
-        return f"gpaw {installed_version('gpaw')}".strip()
+        return code_version("gpaw", self.arguments)
 
     def build(self) -> OpticsOracle:
         return OpticsOracle(self)
@@ -106,13 +112,21 @@ class Transitions:
         return np.asarray(np.eye(3)[:, :, None] + mean)
 
     def onset(self) -> float:
-        """The lowest energy (eV) of a transition, with those degenerate to it, of an oscillator strength above WEAK."""
+        """The lowest energy (eV) of a transition, with those degenerate to it, of an oscillator strength above WEAK.
+
+        Raises RejectedError where there is none among the bands.
+        """
         energies = [
             _first_strong(part.E_skn[spin, k], part.p_skvnn[spin, k], filled)
             for part in (self.grid, self.edges)
             for spin, filled in enumerate(self.filled)
             for k in range(part.E_skn.shape[1])
         ]
+        if not math.isfinite(min(energies)):
+            message = f"no strong transition among {self.grid.E_skn.shape[2]} bands"
+            raise RejectedError(
+                FailureKind.BAD_RESULT, f"{self.atoms.get_chemical_formula('metal')}: {message}"
+            )
         return min(energies)
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,18 +12,20 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from materials.base import Crystal, Measurement
+from materials.calculators import IMPORT_PATH, imported_calculator
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings, Resources
 from oracles.dft.band_edges import BandEdges
-from oracles.dft.protocols import PROTOCOLS, ProtocolName, check_functional, initial_moments
-from oracles.guards import why_wrong_volume
+from oracles.dft.functional import check_functional
+from oracles.dft.identity import code_version, meaning_of
+from oracles.dft.inputs import magnetic_atoms, ordered, working_folder
+from oracles.dft.judging import VOLUMES, doubt_left, energies_beside
+from oracles.dft.protocols import PROTOCOLS, ProtocolName
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    from materials.relaxation import Relaxation
+    from materials.relaxation import Frame, Relaxation
     from oracles.dft.codes import Code
 
 CODES = ("gpaw", "espresso", "vasp", "cp2k")
@@ -53,12 +51,18 @@ class DftSettings(OracleSettings):
     steps: int = Field(default=60, ge=1)
     """Most steps of each optimiser."""
     confirms: float = Field(default=0.3, gt=0)
-    """A doubted material that is not relaxed here is believed where no force is larger, eV/angstrom."""
+    """A doubted material that is not relaxed here is believed where no force is larger, eV/angstrom, and its energy
+    falls by no more than 0.02 eV/atom when its volume is changed by 8 %."""
     walltime: float | None = Field(default=14400.0, gt=0)
     """Seconds after which one evaluation is given up."""
     resources: ClassVar[Resources] = Resources(memory=4.0)
     typical_seconds: ClassVar[float] = 60.0
-    judges_doubt: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _loadable(self) -> DftSettings:
+        if self.calculator not in CODES:
+            imported_calculator(self.calculator, self.arguments).check()
+        return self
 
     @model_validator(mode="after")
     def _has_eigenvalues(self) -> DftSettings:
@@ -69,7 +73,7 @@ class DftSettings(OracleSettings):
     @field_validator("calculator")
     @classmethod
     def _known(cls, calculator: str) -> str:
-        if calculator in CODES or all(calculator.partition(":")):
+        if calculator in CODES or IMPORT_PATH.fullmatch(calculator):
             return calculator
         raise ValueError(
             f"{calculator!r} is none of {', '.join(CODES)}, and no import path such as package.module:Class"
@@ -82,6 +86,11 @@ class DftSettings(OracleSettings):
         return arguments
 
     @property
+    def judges_doubt(self) -> bool:
+        """A relaxation moves to another geometry and says nothing about the one that was doubted."""
+        return not self.relax
+
+    @property
     def measures(self) -> tuple[str, ...]:
         gaps = ("band_gap", "direct_band_gap") if self.band_gap else ()
         return ("energy_per_atom", "max_force", *gaps)
@@ -90,8 +99,16 @@ class DftSettings(OracleSettings):
     def fidelity(self) -> str:
         return "PBE"
 
+    def meaning(self) -> dict[str, Any]:
+        """The arguments without those about the machine, and the numbers behind the protocol."""
+        numbers = vars(PROTOCOLS[self.protocol])
+        return super().meaning() | {
+            "arguments": meaning_of(self.calculator, self.arguments),
+            "protocol": numbers,
+        }
+
     def model_version(self) -> str:
-        return f"{self.calculator} {installed_version(self.calculator)}".strip()
+        return code_version(self.calculator, self.arguments)
 
     @property
     def energy_source(self) -> str | None:
@@ -102,19 +119,13 @@ class DftSettings(OracleSettings):
         return DftOracle(self)
 
 
-def installed_version(distribution: str) -> str:
-    """Empty where it is not installed."""
-    try:
-        return version(distribution)
-    except (PackageNotFoundError, ValueError):
-        return ""
-
-
 @dataclass(frozen=True)
 class GroundState:
-    """Energy in eV, forces [atom, 3] in eV/angstrom, moment in Bohr magnetons of the cell, and the gap if asked.
+    """Energy in eV, moment in Bohr magnetons of the cell, and the gap if asked.
 
-    structure: what it is of; relaxation: how it was found, where it was relaxed.
+    forces: [atom, 3] in eV/angstrom, at the geometry that was given, whatever was relaxed after.
+    structure: what it is of; relaxation: how it was found, where it was relaxed. falls: by how much the energy
+    (eV/atom) falls at other volumes, where a doubt was judged.
     """
 
     structure: pmg.Structure
@@ -123,6 +134,7 @@ class GroundState:
     forces: NDArray[np.float64]
     moment: float | None
     edges: BandEdges | None
+    falls: tuple[float, ...] | None
 
     @property
     def max_force(self) -> float:
@@ -143,12 +155,13 @@ class DftOracle(OneByOneOracle):
 
         structure = ordered(request)
         formula = structure.composition.reduced_formula
+        judged = bool(request.doubt) and self._settings.judges_doubt
         with working_folder(request) as folder:
             state, tried = first_converged(
                 self._code,
                 formula,
                 folder / "ground_state",
-                lambda place, robust: self._ground_state(structure, place, robust),
+                lambda place, robust: self._ground_state(structure, place, robust, judged),
             )
         values = {"energy_per_atom": state.energy / len(structure), "max_force": state.max_force}
         if state.edges is not None:
@@ -161,12 +174,14 @@ class DftOracle(OneByOneOracle):
             measurements,
             None if state.relaxation is None else Crystal(state.structure),
             self._provenance(state, tried),
-            doubt=None if self._settings.relax else self._doubt(state.max_force),
+            doubt=self._doubt(state),
         )
 
-    def _ground_state(self, structure: pmg.Structure, folder: Path, robust: bool) -> GroundState:
-        relaxation = self._relaxed(structure, folder, robust) if self._settings.relax else None
-        structure = structure if relaxation is None else relaxation.structure
+    def _ground_state(
+        self, structure: pmg.Structure, folder: Path, robust: bool, judged: bool
+    ) -> GroundState:
+        relaxed = self._relaxed(structure, folder, robust) if self._settings.relax else None
+        structure = structure if relaxed is None else relaxed[0].structure
         atoms = magnetic_atoms(structure)
         atoms.calc = self._code.calculator(atoms, folder, robust)
         energy = float(atoms.get_potential_energy())
@@ -176,10 +191,17 @@ class DftOracle(OneByOneOracle):
         edges = self._code.band_edges(atoms, folder) if self._settings.band_gap else None
         if edges is not None and not edges.gap <= LARGEST_GAP:
             raise ValueError(f"a band gap of {edges.gap} eV")
-        return GroundState(structure, relaxation, energy, forces, moment, edges)
+        falls = None
+        if judged:
+            beside = energies_beside(self._code, atoms, folder, robust)
+            falls = tuple((energy - other) / len(atoms) for other in beside)
+        if relaxed is None:
+            return GroundState(structure, None, energy, forces, moment, edges, falls)
+        relaxation, first = relaxed
+        return GroundState(structure, relaxation, energy, first.results["forces"], moment, edges, falls)
 
-    def _relaxed(self, structure: pmg.Structure, folder: Path, robust: bool) -> Relaxation:
-        """Raises RejectedError where no minimum is reached."""
+    def _relaxed(self, structure: pmg.Structure, folder: Path, robust: bool) -> tuple[Relaxation, Frame]:
+        """The relaxation and its first evaluation. Raises RejectedError where no minimum is reached."""
         from materials.relaxation import RelaxationError
         from oracles.dft.relaxation import relax_with
 
@@ -187,68 +209,42 @@ class DftOracle(OneByOneOracle):
         place = folder / "relaxation"
         place.mkdir(exist_ok=True)
         try:
-            found = relax_with(self._code, structure, place, robust, settings.fmax, settings.steps)
+            found, first = relax_with(self._code, structure, place, robust, settings.fmax, settings.steps)
         except RelaxationError as error:
             raise RejectedError(FailureKind.EXPLODED, str(error)) from error
         if not found.converged:
             message = f"{formula}: forces above fmax {settings.fmax:g} after {settings.steps} steps"
             raise RejectedError(FailureKind.NOT_CONVERGED, f"{message}; raise steps or fmax")
-        return found
+        return found, first
 
     def _provenance(self, state: GroundState, tried: list[str]) -> dict[str, Any]:
+        polarised = bool(magnetic_atoms(state.structure).get_initial_magnetic_moments().any())
         edges = {} if state.edges is None else {"band_edges": state.edges.to_dict()}
         found = state.relaxation
         relaxed = {} if found is None else {"steps": found.steps, "volume_change": found.volume_change}
+        judged = (
+            {}
+            if state.falls is None
+            else {"energy_falls": dict(zip(map(str, VOLUMES), state.falls, strict=True))}
+        )
         return {
             "version": self._settings.model_version(),
             "protocol": {"name": self._settings.protocol, **vars(self._code.protocol)},
             "arguments": dict(self._settings.arguments),
             "correction": "none",
+            "magnetic_order": "ferromagnetic start" if polarised else "paired spins",
             "magnetic_moment": state.moment,
             "attempts": tried,
             **edges,
             **relaxed,
+            **judged,
         }
 
-    def _doubt(self, max_force: float) -> str:
-        limit = self._settings.confirms
-        if max_force <= limit:
-            return ""
-        found = f"{self._code.name} finds a force of {max_force:.2f} eV/angstrom at this geometry"
-        return f"{found}, more than {limit:g}, so it is not the minimum that it was taken for"
-
-
-def ordered(request: Request) -> pmg.Structure:
-    """The request's structure. Raises RejectedError for partial occupancies and for volumes no solid has."""
-    if not (isinstance(request.material, Crystal) and request.material.is_ordered):
-        message = "only a crystal without partial occupancies can be calculated; order it first"
-        raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {message}")
-    reason = why_wrong_volume(request.material.structure)
-    if reason is not None:
-        raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, f"{request.material.formula}: {reason}")
-    return request.material.structure
-
-
-def magnetic_atoms(structure: pmg.Structure) -> Atoms:
-    """The structure as ASE atoms with the magnetic moments to start from."""
-    from materials.potential import to_atoms
-
-    atoms = to_atoms(structure)
-    moments = initial_moments(atoms)
-    if moments is not None:
-        atoms.set_initial_magnetic_moments(moments)
-    return atoms
-
-
-@contextmanager
-def working_folder(request: Request) -> Iterator[Path]:
-    """The request's folder, made; outside of an executor a temporary one."""
-    if request.folder is not None:
-        request.folder.mkdir(parents=True, exist_ok=True)
-        yield request.folder.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="matloop-dft-") as folder:
-        yield Path(folder)
+    def _doubt(self, state: GroundState) -> str | None:
+        """None where nothing was doubted, or nothing judged."""
+        if state.falls is None:
+            return None
+        return doubt_left(state.max_force, self._settings.confirms, state.falls)
 
 
 def _check(energy: float, forces: NDArray[np.float64], atoms: int) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from materials.calculators import imported_calculator
 from materials.evaluation import FailureKind
 from oracles.dft.band_edges import METAL, BandEdges, Bands, band_edges, filled_bands
 from oracles.dft.codes import Code, keep_input, merged
 from oracles.dft.faults import need_program
+from oracles.dft.identity import command_of
 from oracles.dft.protocols import grid_size
 from oracles.one_by_one import FailedError
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
 ROBUST_SMEARING = 3.0
+POTENTIALS = "set VASP_PP_PATH to the folder that holds potpaw_PBE, and it the elements"
 LARGE_FILES = ("WAVECAR", "CHG", "CHGCAR", "PROCAR")
 GRID_CUTOFF = (
     16  # CP2K's density grid needs this many times the cutoff of plane waves that describe the orbitals
@@ -38,14 +41,21 @@ class Vasp(Code):
         from ase.calculators.vasp import Vasp as Calculator
         from ase.config import cfg
 
-        command = str(self.arguments.get("command") or cfg.get("ASE_VASP_COMMAND") or "vasp_std")
+        command = command_of(self.name, self.arguments)
         need_program(command, "set ASE_VASP_COMMAND, or name it under arguments: command")
         if "VASP_PP_PATH" not in cfg:
-            remedy = "set VASP_PP_PATH to the folder that holds potpaw_PBE"
-            raise FailedError(FailureKind.MISSING_DATA, f"VASP's potentials are not found; {remedy}")
+            raise FailedError(FailureKind.MISSING_DATA, f"VASP's potentials are not found; {POTENTIALS}")
         parameters = self.parameters(atoms, robust) | {"command": command}
-        keep_input(parameters, atoms, folder)
         made: Calculator = Calculator(directory=str(folder), **parameters)
+        try:
+            made.initialize(atoms)
+        except RuntimeError as error:
+            said = " ".join(str(error).split())
+            raise FailedError(FailureKind.MISSING_DATA, f"POTCAR: {said}; {POTENTIALS}") from error
+        if "encut" not in self.arguments:
+            parameters["encut"] = max(parameters["encut"], *map(largest_cutoff, made.ppp_list))
+            made.set(encut=parameters["encut"])
+        keep_input(parameters, atoms, folder)
         return made
 
     def parameters(self, atoms: Atoms, robust: bool = False) -> dict[str, Any]:
@@ -73,8 +83,8 @@ class Vasp(Code):
         return merged(defaults, self.arguments)
 
     def says_unconverged(self, folder: Path) -> bool:
-        output = folder / "OUTCAR"
-        return output.is_file() and "EDIFF is reached" not in output.read_text(errors="replace")
+        outputs = folder.rglob("OUTCAR")
+        return any("EDIFF is reached" not in path.read_text(errors="replace") for path in outputs)
 
     def band_edges(self, atoms: Atoms, folder: Path) -> BandEdges:
         filled = filled_bands(atoms.calc.get_number_of_electrons(), self.moment(atoms, folder))
@@ -82,7 +92,8 @@ class Vasp(Code):
 
     def clean(self, folder: Path) -> None:
         for name in LARGE_FILES:
-            (folder / name).unlink(missing_ok=True)
+            for path in folder.rglob(name):
+                path.unlink()
 
 
 class Cp2k(Code):
@@ -92,9 +103,8 @@ class Cp2k(Code):
 
     def calculator(self, atoms: Atoms, folder: Path, robust: bool = False) -> Calculator:
         from ase.calculators.cp2k import CP2K as Calculator  # noqa: N811 - its name
-        from ase.config import cfg
 
-        command = str(self.arguments.get("command") or cfg.get("ASE_CP2K_COMMAND") or "cp2k_shell")
+        command = command_of(self.name, self.arguments)
         need_program(command, "set ASE_CP2K_COMMAND, or name it under arguments: command")
         parameters = self.parameters(atoms, robust) | {"command": command}
         keep_input(parameters, atoms, folder)
@@ -129,7 +139,7 @@ class Cp2k(Code):
         return merged(defaults, self.arguments)
 
     def says_unconverged(self, folder: Path) -> bool:
-        outputs = folder.glob("*.out")
+        outputs = folder.rglob("*.out")
         return any("SCF run NOT converged" in path.read_text(errors="replace") for path in outputs)
 
     def band_edges(self, atoms: Atoms, folder: Path) -> BandEdges:
@@ -137,30 +147,40 @@ class Cp2k(Code):
 
 
 class Imported(Code):
-    """Any ASE calculator by its import path; the protocol does not reach it, only its `arguments` do."""
+    """Any ASE calculator by its import path; the protocol does not reach it, only its `arguments` do.
+
+    Its results are checked before they are believed. Raises CalculatorFaultError where it cannot be made.
+    """
 
     def __init__(self, path: str, *settings: Any) -> None:
         super().__init__(*settings)
         self.name = path
 
     def calculator(self, atoms: Atoms, folder: Path, robust: bool = False) -> Calculator:
-        module, _, name = self.name.partition(":")
-        try:
-            made: Calculator = getattr(import_module(module), name)(**self.arguments)
-        except (ImportError, AttributeError) as error:
-            message = f"calculator {self.name} cannot be imported: {error}; install what provides it"
-            raise FailedError(FailureKind.MISSING_PROGRAM, message) from error
+        made = imported_calculator(self.name, self.arguments).calculator()
         keep_input(self.arguments, atoms, folder)
-        if hasattr(made, "directory"):
-            made.directory = str(folder)
+        if hasattr(made.inner, "directory"):
+            made.inner.directory = str(folder)
         return made
+
+    def moment(self, atoms: Atoms, folder: Path) -> float | None:
+        asked = atoms.copy()
+        asked.calc = atoms.calc.inner
+        return super().moment(asked, folder)
 
     def band_edges(self, atoms: Atoms, folder: Path) -> BandEdges:
         """From the calculator's own k-points; spins and bands are counted below its Fermi level."""
-        bands = _grid_bands(atoms.calc)
-        counts = (bands.eigenvalues < atoms.calc.get_fermi_level()).sum(axis=2)
+        calculator = atoms.calc.inner
+        bands = _grid_bands(calculator)
+        counts = (bands.eigenvalues < calculator.get_fermi_level()).sum(axis=2)
         same = bool(np.all(counts == counts[:, :1]))
         return band_edges(bands, tuple(int(n) for n in counts[:, 0])) if same else METAL
+
+
+def largest_cutoff(potential: str) -> float:
+    """The cutoff (eV) that a POTCAR file asks for (ENMAX); 0 where it says nothing or is compressed."""
+    text = Path(potential).read_text(errors="replace")
+    return float(max(re.findall(r"ENMAX\s*=\s*([\d.]+)", text), key=float, default=0.0))
 
 
 def _grid_bands(calculator: Any) -> Bands:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 ProtocolName = Literal["fast", "standard", "tight"]
 PATH_REFINEMENT = 2.0  # a line of points is cheap, and edges like to lie on it
 ROUNDING = 1e-3  # of a point: equal axes get equal numbers in spite of rounded cells
+OTHER_MOMENT = 0.6  # Bohr magnetons; of MPRelaxSet for what its table does not name
+CLOSED_SHELLS = ("La", "Lu", "Sc", "Y", "Zr", "Hf")  # in their compounds the d and f shells are empty or full
 SYMMETRY_PRECISION = 1e-3  # angstrom; databases round coordinates
 
 
@@ -34,20 +35,6 @@ class Protocol:
     band_spacing: float
     smearing: float
     energy_tolerance: float
-
-
-FUNCTIONAL_KEYS = frozenset({"xc", "gga", "metagga", "lhfcalc", "input_dft", "luse_vdw"})
-
-
-def check_functional(arguments: Mapping[str, Any]) -> None:
-    """Raises ValueError for arguments that name another functional than PBE, at any depth: results are labelled PBE."""
-    for key, value in arguments.items():
-        if key.lower() in FUNCTIONAL_KEYS and str(value).upper() not in ("PBE", "PE", "FALSE", "NONE"):
-            raise ValueError(
-                f"{key}: {value} is another functional than PBE, as which results are labelled; leave it out"
-            )
-        if isinstance(value, Mapping):
-            check_functional(value)
 
 
 # docs/dft.md has the convergence table behind these numbers.
@@ -139,17 +126,29 @@ def _rotations(atoms: Atoms) -> NDArray[np.int_]:
 
 
 def initial_moments(atoms: Atoms) -> NDArray[np.float64] | None:
-    """Starting magnetic moments in Bohr magnetons, ferromagnetic; None where no element asks for spin.
+    """Starting magnetic moments in Bohr magnetons, ferromagnetic; None where spins are paired.
 
-    Moments that the structure carries come first; else those of the Materials Project (pymatgen's MPRelaxSet) for the
-    elements it names: 3d metals from V to Ni, Mo, W and lanthanides.
+    Spins are polarised where an element may have an open d or f shell (groups 3 to 11 but Sc, Y, Zr and Hf, whose d
+    electrons bond or are gone, lanthanides and actinides) and where the number of electrons is odd. They start as those
+    of the Materials Project do (pymatgen's MPRelaxSet): 3d metals from V to Ni, Mo, W and lanthanides by its table,
+    every other atom with 0.6.
     """
-    carried = atoms.get_initial_magnetic_moments()
-    if np.any(carried):
-        return np.asarray(carried, dtype=float)
+    symbols = atoms.get_chemical_symbols()
+    odd = int(atoms.numbers.sum()) % 2 == 1  # cores are closed shells, so valence electrons are odd with them
+    if not (odd or any(_may_be_open(symbol) for symbol in symbols)):
+        return None
     table = _moments_by_element()
-    moments = np.array([table.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
-    return moments if np.any(moments) else None
+    return np.array([table.get(symbol, OTHER_MOMENT) for symbol in symbols])
+
+
+def _may_be_open(symbol: str) -> bool:
+    from pymatgen.core import Element
+
+    element = Element(symbol)
+    if symbol in CLOSED_SHELLS:
+        return False
+    inner = element.is_lanthanoid or element.is_actinoid
+    return bool(inner or (element.is_transition_metal and element.group < 12))
 
 
 @lru_cache(maxsize=1)
@@ -160,6 +159,6 @@ def _moments_by_element() -> dict[str, float]:
     moments: dict[str, float] = {}
     for name, moment in MPRelaxSet.CONFIG["INCAR"]["MAGMOM"].items():
         element = Species.from_str(name).symbol if name[-1] in "+-" else name
-        if element not in ("La", "Lu"):  # their 4f shells are empty and full
+        if element not in CLOSED_SHELLS:
             moments[element] = max(moments.get(element, 0.0), float(moment))
     return moments

@@ -42,8 +42,11 @@ class CodeSource:
 
 def relax_with(
     code: Code, structure: pmg.Structure, folder: Path, robust: bool, fmax: float, steps: int
-) -> Relaxation:
-    """Relaxes atoms and cell; every evaluation is kept in `folder`, and none of those found there is repeated."""
+) -> tuple[Relaxation, Frame]:
+    """Relaxes atoms and cell, and tells the first evaluation too, at the geometry given.
+
+    Every evaluation is kept in `folder`, and none of those found there is repeated.
+    """
     from materials.potential import to_atoms
 
     atoms = to_atoms(structure)
@@ -62,7 +65,8 @@ def relax_with(
             _write(frame, place / f"{len(begun):04}.npz")
 
     source = CodeSource(code, atoms, folder, robust)
-    return relax(structure, source, fmax=fmax, steps=steps, observe=keep, begun=tuple(begun))
+    found = relax(structure, source, fmax=fmax, steps=steps, observe=keep, begun=tuple(begun))
+    return found, begun[0]
 
 
 def _write(frame: Frame, path: Path) -> None:

@@ -34,11 +34,14 @@ class SuspicionSettings(OracleSettings):
 
 
 class JudgeSettings(SuspicionSettings):
-    """An oracle that says whether a doubt was right."""
+    """An oracle that says whether a doubt was right, where there is one."""
 
     kind: Literal["judge"] = "judge"
     judges: ClassVar[bool] = True
-    judges_doubt: ClassVar[bool] = True
+
+    @property
+    def judges_doubt(self) -> bool:
+        return True
 
 
 class SuspicionOracle(OneByOneOracle):
@@ -50,6 +53,8 @@ class SuspicionOracle(OneByOneOracle):
         name = settings.measures[0]
         unit = "eV/angstrom" if settings.judges else "eV/atom"
         measured = Measurement(name, 0.1, unit, settings.fidelity, request.oracle)
+        if settings.judges and not request.doubt:
+            return Answer((measured,))
         if settings.judges:
             return Answer((measured,), doubt="forces are large" if _holds(request, settings.guilty) else "")
         return Answer((measured,), doubt="models disagree" if _holds(request, settings.suspects) else None)

@@ -65,7 +65,8 @@ def test_an_empty_band_is_needed() -> None:
 
 def test_electrons_that_fill_no_whole_bands_make_a_metal() -> None:
     assert filled_bands(8.0, None) == (4,)
-    assert filled_bands(3.0, None) is None
+    with pytest.raises(ValueError, match="cannot be paired"):
+        filled_bands(3.0, None)
     assert filled_bands(10.0, 2.003) == (6, 4)
     assert filled_bands(10.0, 2.4) is None  # iron has 2.2
     assert filled_bands(10.0, 1.0) is None  # ten electrons cannot have one unpaired
@@ -118,14 +119,22 @@ def test_irreducible_points_stand_for_the_whole_grid(atoms: Atoms) -> None:
     assert len(points.kpoints) <= len(whole) // 2 + 1
 
 
-def test_moments_are_those_of_the_materials_project_or_the_structures_own() -> None:
-    iron = bulk("Fe")
-    iron.set_initial_magnetic_moments(None)
-    assert initial_moments(bulk("Si")) is None
-    moments = initial_moments(iron)
-    assert moments is not None
-    assert moments.tolist() == [5.0]
-    iron.set_initial_magnetic_moments([1.5])
-    carried = initial_moments(iron)
-    assert carried is not None
-    assert carried.tolist() == [1.5]
+@pytest.mark.parametrize(
+    ("atoms", "moments"),
+    [
+        (bulk("Si"), None),
+        (bulk("NaCl", "rocksalt", a=5.6), None),
+        (bulk("ZrO", "rocksalt", a=4.6), None),  # d shells that are empty in compounds
+        (bulk("Fe"), [5.0]),
+        (bulk("FeO", "rocksalt", a=4.3), [5.0, 0.6]),
+        (bulk("CuS", "zincblende", a=5.4), [0.6, 0.6]),  # 45 electrons, Cu2+
+        (bulk("TiN", "rocksalt", a=4.2), [0.6, 0.6]),
+        (bulk("TiO", "rocksalt", a=4.2), [0.6, 0.6]),  # an even number, but d2
+        (bulk("Al"), [0.6]),
+    ],
+)
+def test_spins_are_polarised_for_open_shells_and_odd_numbers_of_electrons(
+    atoms: Atoms, moments: list[float] | None
+) -> None:
+    found = initial_moments(atoms)
+    assert (None if found is None else found.tolist()) == moments

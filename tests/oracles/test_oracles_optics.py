@@ -6,16 +6,20 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.units import Ha
 from pymatgen.core import Structure
 
 from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
-from oracles.dft.optics import OpticsSettings
+from oracles.dft.optics import OpticsSettings, Transitions
+from oracles.one_by_one import RejectedError
 
 gpaw = pytest.importorskip("gpaw")
+basic = pytest.importorskip("gpaw.nlopt.basic")
 
 
 def ask(atoms: Atoms, folder: Path | None = None, **options: Any) -> Outcome:
@@ -61,3 +65,19 @@ def test_published_constants_are_met(
     transparent = [float(row["absorption (1/cm)"]) for row in rows if 0 < float(row["photon (eV)"]) < 1]
     opaque = [float(row["absorption (1/cm)"]) for row in rows if 3 < float(row["photon (eV)"]) - onset < 6]
     assert max(transparent) < 0.1 * min(opaque)
+
+
+def test_a_crystal_that_no_light_excites_is_rejected_for_ever() -> None:
+    def bands(strength: float) -> Any:
+        """Two bands 5 eV apart at one k-point."""
+        energies = np.array([[[0.0, 5.0]]]) / Ha
+        momenta = strength * np.ones((1, 1, 3, 2, 2), dtype=complex)
+        return basic.NLOData(np.ones((1, 1)), np.array([[[1.0, 0.0]]]), energies, momenta, gpaw.mpi.world)
+
+    def onset(strength: float) -> float:
+        return Transitions(bands(strength), bands(strength), (1,), bulk("Si")).onset()
+
+    assert onset(1.0) == pytest.approx(5.0)
+    with pytest.raises(RejectedError, match="no strong transition") as caught:
+        onset(1e-4)
+    assert caught.value.failure.kind is FailureKind.BAD_RESULT
