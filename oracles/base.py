@@ -83,12 +83,15 @@ class OracleSettings(Settings):
     resources: ClassVar[Resources] = Resources()
     typical_seconds: ClassVar[float] = 1.0
     """A first guess of one evaluation's cost, until history teaches better."""
-    continues: ClassVar[bool] = False
-    """Whether an evaluation that ran out of time goes on where it stopped when it is asked again."""
 
     def meaning(self) -> dict[str, Any]:
         """All but the walltime, which decides what is answered but no answer."""
         return {name: value for name, value in super().meaning().items() if name != "walltime"}
+
+    @property
+    def continues(self) -> bool:
+        """Whether an evaluation that ran out of time goes on where it stopped when it is asked again."""
+        return False
 
     @property
     def judges_doubt(self) -> bool:

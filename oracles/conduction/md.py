@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import pymatgen.core as pmg
 from pydantic import Field, field_validator
@@ -45,7 +45,6 @@ class MolecularDynamicsSettings(PotentialSettings):
     """Molecular dynamics at several temperatures, extrapolated by Arrhenius' law."""
 
     kind: Literal["md"] = "md"
-    continues: ClassVar[bool] = True
     mobile_ion: str = "Li"
     """The element that moves."""
     temperatures: tuple[float, ...] = Field(default=(600.0, 800.0, 1000.0), min_length=FEWEST_TEMPERATURES)
@@ -100,6 +99,10 @@ class MolecularDynamicsSettings(PotentialSettings):
     @property
     def needed_elements(self) -> tuple[str, ...]:
         return (self.mobile_ion,)
+
+    @property
+    def continues(self) -> bool:
+        return True
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ class NebSettings(PotentialSettings):
     """Migration barriers of a vacancy by climbing-image nudged elastic bands with a potential."""
 
     kind: Literal["neb"] = "neb"
-    continues: ClassVar[bool] = True
     mobile_ion: str = "Li"
     """The element that moves."""
     dimensions: Literal[1, 2, 3] = 3
@@ -56,6 +55,10 @@ class NebSettings(PotentialSettings):
     @property
     def needed_elements(self) -> tuple[str, ...]:
         return (self.mobile_ion,)
+
+    @property
+    def continues(self) -> bool:
+        return True
 
     @property
     def measures(self) -> tuple[str, ...]:

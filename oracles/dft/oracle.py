@@ -86,6 +86,10 @@ class DftSettings(OracleSettings):
         return arguments
 
     @property
+    def continues(self) -> bool:
+        return self.relax
+
+    @property
     def judges_doubt(self) -> bool:
         """A relaxation moves to another geometry and says nothing about the one that was doubted."""
         return not self.relax
