@@ -70,8 +70,8 @@ class InsertionSettings(PotentialSettings):
             return None
         if makers[-1].why_incomparable is not None:
             return (
-                f"{makers[-1].kind} {makers[-1].why_incomparable}, and the charged electrode would be relaxed without "
-                "pressure or strain; relax freely before it"
+                f"{makers[-1].kind} {makers[-1].why_incomparable}, and the charged electrode would be relaxed with its "
+                "cell, without pressure or strain; relax freely before it"
             )
         if makers[-1].energy_source == self.model_version():
             return None
