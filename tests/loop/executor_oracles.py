@@ -185,6 +185,13 @@ class TrialOracle(Oracle):
         time.sleep(3600)
         yield self.answer(request)
 
+    def hangs_at_the_second(self, request: Request) -> Iterator[Outcome]:
+        yield from self.hangs(request) if request.replicate == 1 else self.answers(request)
+
+    def takes_a_second(self, request: Request) -> Iterator[Outcome]:
+        time.sleep(1)
+        yield self.answer(request)
+
     def hangs_in_native_code(self, request: Request) -> Iterator[Outcome]:
         """Holds the interpreter's lock, so that no other thread of the process runs."""
         self._started()
