@@ -19,7 +19,7 @@ from pymatgen.core import Lattice, Structure
 
 from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.memory import is_out_of_memory
-from materials.potential import Potential, to_atoms
+from materials.potential import Potential, has_gpu, to_atoms
 from materials.relaxation import (
     GIGAPASCAL,
     SHORTEST_DISTANCE,
@@ -44,11 +44,7 @@ End = Relaxation | Exception
 
 def can_batch() -> bool:
     """Whether torch-sim is installed and torch finds a GPU; torch is imported only where torch-sim is installed."""
-    if find_spec("torch_sim") is None:
-        return False
-    import torch
-
-    return bool(torch.cuda.is_available())
+    return find_spec("torch_sim") is not None and has_gpu()
 
 
 @dataclass

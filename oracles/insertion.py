@@ -15,7 +15,7 @@ from materials.electrochemistry import ion_charge
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
 from materials.properties import property_named
-from oracles.base import Oracle, OracleSettings, Resources
+from oracles.base import Oracle, OracleSettings
 from oracles.one_by_one import Answer, FailedError, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
 from oracles.reference_choice import latest_energy
@@ -38,7 +38,7 @@ class InsertionSettings(PotentialSettings):
     """Most steps of each optimiser."""
     correction: CorrectionScheme = Field(default=CorrectionScheme.materials_project_2020)
     """Energy corrections of both electrodes; `none` is refused."""
-    resources: ClassVar[Resources] = Resources(memory=1.5)
+    memory: ClassVar[float] = 1.5
     typical_seconds: ClassVar[float] = 15.0
 
     @field_validator("mobile_ion")

@@ -19,7 +19,6 @@ from materials.evaluation import FailureKind, Request
 from materials.potential import to_atoms
 from materials.properties import property_named
 from oracles.arrhenius import Arrhenius, arrhenius, log_conductivity
-from oracles.base import Resources
 from oracles.diffusion import FEWEST_FRAMES, Diffusion, diffusion_of, why_too_short
 from oracles.dynamics import Plan, UnusableRunError, simulate
 from oracles.melting import why_not_held
@@ -54,7 +53,6 @@ class MolecularDynamicsSettings(PotentialSettings):
     """A larger supercell is refused."""
     temperature: float = Field(default=300.0, gt=0)
     """Temperature of diffusivity and conductivity, K."""
-    resources: ClassVar[Resources] = Resources(memory=2.0)
     typical_seconds: ClassVar[float] = 20_000.0
 
     @field_validator("mobile_ion")

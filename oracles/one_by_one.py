@@ -80,8 +80,7 @@ def without_potential(fault: UnsupportedElementError | CalculatorFaultError) -> 
     """Why a potential gave nothing, in the loop's words."""
     if isinstance(fault, UnsupportedElementError):
         return RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(fault))
-    mendable = fault.kind is FailureKind.MISSING_PROGRAM
-    return (FailedError if mendable else RejectedError)(fault.kind, str(fault))
+    return (FailedError if fault.mendable else RejectedError)(fault.kind, str(fault))
 
 
 def outcome_of(request: Request, answer: Answer | NoAnswerError, seconds: float) -> Outcome:

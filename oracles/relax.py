@@ -20,7 +20,7 @@ from materials.memory import is_out_of_memory
 from materials.potential import Potential
 from materials.properties import STRAINS, property_named
 from materials.relaxation import Frame, NonFiniteEnergy, Relaxation, RelaxationError, relax
-from oracles.base import OracleSettings, Resources
+from oracles.base import OracleSettings
 from oracles.guards import why_unphysical, why_wrong_volume
 from oracles.one_by_one import (
     Answer,
@@ -57,6 +57,7 @@ class RelaxSettings(PotentialSettings):
     strain: float | tuple[float, float, float, float, float, float] | None = None
     """Strain of the cell before its atoms are relaxed: one number along all axes, or xx, yy, zz, yz, xz, xy, the last
     three being twice the strain (Voigt). Needs `cell: false`."""
+    memory: ClassVar[float] = 1.5
     typical_seconds: ClassVar[float] = 10.0
 
     @model_validator(mode="after")
@@ -90,10 +91,6 @@ class RelaxSettings(PotentialSettings):
     @property
     def preferred_batch(self) -> int:
         return BATCH if self.batched else 1
-
-    @property
-    def resources(self) -> Resources:  # type: ignore[override]  # depends on the machine
-        return Resources(memory=1.5, gpus=int(self.batched))
 
     @property
     def measures(self) -> tuple[str, ...]:
