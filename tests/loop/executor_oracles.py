@@ -152,6 +152,9 @@ class TrialOracle(Oracle):
     def gives_infinity(self, request: Request) -> Iterator[Outcome]:
         yield self.answer(request, value=math.inf)
 
+    def gives_the_impossible(self, request: Request) -> Iterator[Outcome]:
+        yield self.answer(request, value=-0.5)
+
     def gives_a_negative_std(self, request: Request) -> Iterator[Outcome]:
         yield self.answer(request, std=-1.0)
 
