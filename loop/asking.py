@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loop.cache import EvaluationCache
-from loop.database.rows import EvaluationRow
+from loop.database.rows import OPEN, EvaluationRow
 from loop.database.store import Store
 from loop.errors import CampaignError
 from loop.executors.base import Dispatcher
@@ -28,10 +28,11 @@ class Asker:
 
         earlier: the request's row as an earlier driver left it, where there was one.
         """
-        ticket = None if earlier is None else earlier.ticket
+        ticket = earlier.ticket if earlier is not None and earlier.status in OPEN else None
         if ticket is not None and self.dispatcher.resume(settings, request, ticket):
             return None
-        found = self.dispatcher.harvest(request.key) if earlier is not None and earlier.attempts else None
+        unheard = earlier is not None and earlier.attempts and earlier.status in OPEN
+        found = self.dispatcher.harvest(request.key) if unheard else None
         if found is not None and disk_was_full(found):
             found = None
         if found is None and self.cache is not None:

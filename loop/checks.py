@@ -179,8 +179,10 @@ def _audit(config: CampaignConfig) -> Iterator[Misfit]:
         )
     if isinstance(oracle, TicketOracleSettings):
         yield place, f"{oracle.kind} answers from outside, when it likes; an audit is part of its round"
-    same = (oracle.kind, oracle.fingerprint(), oracle.model_version())
-    if any(same == (o.kind, o.fingerprint(), o.model_version()) for o in config.oracles):
+    reason = oracle.misfit(config.oracles)
+    if reason is not None:
+        yield place, reason
+    if any(_same_source(oracle, other) for other in config.oracles):
         yield place, f"this campaign measures with the same {oracle.kind} already; name an independent one"
     elif not comparable_properties(config.oracles, oracle):
         yield (
@@ -188,6 +190,14 @@ def _audit(config: CampaignConfig) -> Iterator[Misfit]:
             f"{oracle.kind} gives {', '.join(oracle.measures)}, of which nothing compares with the campaign's values; "
             f"{_what_is_measured(measured)} (total energies compare only where they are counted from the same zero)",
         )
+
+
+def _same_source(audit: OracleSettings, oracle: OracleSettings) -> bool:
+    """Whether an audit would only repeat an oracle: another fmax makes no other potential."""
+    if audit.kind != oracle.kind:
+        return False
+    same_model = audit.model_version() == oracle.model_version()
+    return same_model and (audit.fingerprint() == oracle.fingerprint() or audit.fidelity == "potential")
 
 
 def _budget(config: CampaignConfig) -> Iterator[Misfit]:

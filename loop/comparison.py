@@ -16,6 +16,9 @@ from materials.settings import Settings, content_of
 INPUTS = "inputs"
 """The key under which `snapshot` keeps the content of input files."""
 
+WHERE_AND_HOW_LONG = ("walltime", "device")
+"""Keys of any block that decide where and whether a question is answered, and no answer."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -64,7 +67,7 @@ def refuse_changes(old: Mapping[str, Any], new: CampaignConfig, folder: Path) ->
 
 
 def _allowed(place: Place, old: Any, new: Any) -> bool:
-    if place[0] in WITHOUT_MEANING or place == ("budget", "rounds") or place[-1] == "walltime":
+    if place[0] in WITHOUT_MEANING or place == ("budget", "rounds") or place[-1] in WHERE_AND_HOW_LONG:
         return True
     return place[0] == "budget" and old is not None and new is not None and bool(new >= old)
 

@@ -34,6 +34,7 @@ from loop.line import build_line
 from loop.loading import effective_yaml
 from loop.lock import DriverLock
 from loop.prior import read_prior
+from loop.retries import to_ask_again
 from loop.seeds import derived_seed
 from loop.track_record import as_notes, counting, told, widenings
 from materials.archive import Archive, Progress
@@ -133,6 +134,7 @@ class Campaign:
         unfinished = self.store.open_round()
         closed_rounds = self.store.last_round() - (unfinished is not None)
         self.listener.campaign_started(self.config.name, closed_rounds, last, self.archive())
+        self._ask_again()
         number = self.store.last_round() if unfinished is not None else self.store.last_round() + 1
         while number <= last:
             if self.store.open_round() is None:
@@ -145,6 +147,23 @@ class Campaign:
         self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
         return ExitCode.STOPPED_BY_BRAKE if self.stop_reason else ExitCode.DONE
 
+    def _ask_again(self) -> None:
+        """What failed for a reason that may be mended by now, and what an earlier driver left of such a second try."""
+        archive = self.archive()
+        again = to_ask_again(self.store, self.line, archive)
+        if again:
+            told = f"{len(again)} candidates that failed for want of a program, data or time are tried again"
+            self.listener.warning(told)
+        number = self.store.last_round()
+        if again or any(r.round != number for r in archive.pending):
+            with self._watch.step("evaluate"):
+                self._batch().run(number, archive, again=again)
+
+    def _batch(self) -> BatchEvaluation:
+        screen = self.decider.screen
+        begun = None if screen is None else screen.looks.begun
+        return BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener, begun)
+
     def _round(self, number: int, project: Project | None) -> bool:
         self._watch.seconds = {}
         self.listener.round_started(number)
@@ -152,11 +171,7 @@ class Campaign:
             self._decide(number)
         list_models(self.store, self.folder, number)
         with self._watch.step("evaluate"):
-            screen = self.decider.screen
-            begun = None if screen is None else screen.looks.begun
-            BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener, begun).run(
-                number, self.archive(), project and partial(project, self.store, self.folder)
-            )
+            self._batch().run(number, self.archive(), project and partial(project, self.store, self.folder))
         archive = self.archive()
         if any(r.round == number and r.progress is Progress.PENDING for r in archive.values()):
             self.stop_reason = "evaluations are still waiting for something outside"

@@ -45,17 +45,27 @@ class BatchEvaluation:
         self._walks: dict[str, Walk] = {}
         self._final = IdentityIndex()
 
-    def run(self, number: int, archive: Archive, meanwhile: Callable[[], None] | None = None) -> None:
+    def run(
+        self,
+        number: int,
+        archive: Archive,
+        meanwhile: Callable[[], None] | None = None,
+        again: Sequence[str] = (),
+    ) -> None:
         """Evaluates round `number` until nothing runs any more; what waits for something outside stays open.
 
-        `meanwhile` is called once when all is submitted, while workers work.
+        `meanwhile` is called once when all is submitted, while workers work. `again`: candidates, also of earlier
+        rounds, whose evaluation failed for a reason that may be mended by now.
         """
         self._number = number
-        selected = [s.candidate.id for s in self._store.selections(number)]
-        open_ids = [i for i in selected if _may_go_on(archive[i])]
+        late = [r.id for r in archive.pending if r.round != number]
+        selected = list(
+            dict.fromkeys([*(s.candidate.id for s in self._store.selections(number)), *late, *again])
+        )
+        open_ids = [i for i in selected if i in again or _may_go_on(archive[i])]
         self._remember_final_materials(archive, set(open_ids))
         self._asked: dict[str, list[EvaluationRow]] = {}
-        for row in self._store.evaluations(round=number):
+        for row in self._store.evaluations(round=None if late or again else number):
             self._asked.setdefault(row.candidate_id, []).append(row)
         self._listener.evaluation_started(len(selected), self._dispatcher)
         for candidate_id in open_ids:
@@ -93,6 +103,9 @@ class BatchEvaluation:
                 self._go_on(walk)
                 return
             self._final.add(record.id, walk.material)
+        if next_stage is not None and earlier is None and record.progress is Progress.FAILED:
+            self._plan(walk, next_stage)  # its oracle is another version now, and has not answered yet
+            return
         if next_stage is None or earlier is None:
             raise CampaignError(
                 f"round {self._number} was begun with another version of the oracle {self._line[0].name} or of what is "
@@ -117,7 +130,7 @@ class BatchEvaluation:
         stage = walk.asked
         assert stage is not None
         if outcome.status is Status.DONE:
-            walk.take(stage, outcome)
+            walk.take(self._line, stage, outcome)
             goes_on = self._go_on(walk)
         else:
             goes_on = False
@@ -139,12 +152,14 @@ class BatchEvaluation:
             return False
         if next_stage is None:
             return False
-        planned = PlannedEvaluation(
-            next_stage.key(candidate_id), candidate_id, next_stage.name, next_stage.number
-        )
-        self._store.plan(planned, self._number)
-        self._ask(walk, next_stage)
+        self._plan(walk, next_stage)
         return True
+
+    def _plan(self, walk: Walk, stage: Stage) -> None:
+        candidate_id = walk.candidate.id
+        planned = PlannedEvaluation(stage.key(candidate_id), candidate_id, stage.name, stage.number)
+        self._store.plan(planned, self._number)
+        self._ask(walk, stage)
 
 
 def _may_go_on(record: Record) -> bool:

@@ -61,17 +61,22 @@ def following(line: Sequence[Stage], answered: Collection[int], doubt: str) -> S
     return next((stage for stage in left if stage.settings.judges_doubt or not doubt), None)
 
 
+def stage_names(oracles: Sequence[OracleSettings]) -> tuple[str, ...]:
+    """The names of the stages in order: the kind, from its second appearance on with a number."""
+    kinds = [oracle.kind for oracle in oracles]
+    return tuple(
+        kind if (count := kinds[:place].count(kind)) == 0 else f"{kind}_{count + 1}"
+        for place, kind in enumerate(kinds)
+    )
+
+
 def build_line(oracles: Sequence[OracleSettings]) -> tuple[Stage, ...]:
     """Stages in order. A gate decides who goes on, not what is measured, so it is no part of a fingerprint."""
     stages: list[Stage] = []
     so_far: list[object] = []
-    for number, settings in enumerate(oracles):
+    for number, (name, settings) in enumerate(zip(stage_names(oracles), oracles, strict=True)):
         asked = settings.model_copy(update={"gate": {}})
         so_far.append([settings.kind, asked.fingerprint(), settings.model_version()])
-        name = settings.kind
-        repeats = sum(other.settings.kind == name for other in stages)
-        if repeats:
-            name = f"{name}_{repeats + 1}"
         stages.append(Stage(number, name, settings, content_hash(so_far)))
     return tuple(stages)
 

@@ -16,6 +16,7 @@ from loop.explain import explain, printable, show_place, suspicious_scalars
 from loop.overrides import Override, OverrideError, parse_override
 from loop.plugins import did_you_mean
 from loop.yaml_text import Place, YamlError, YamlText, read_yaml, write_yaml
+from materials.settings import LOOKING
 
 
 class ConfigError(CampaignError):
@@ -51,17 +52,23 @@ def find_campaign_file(name: str | Path) -> Path:
     raise ConfigError(f"{name}: no such file{hint} Bundled campaigns: {', '.join(bundled)}")
 
 
-def load_campaign(name: str | Path, overrides: Sequence[str] = ()) -> LoadedCampaign:
-    """The campaign in file `name` (see `find_campaign_file`) with `--set` overrides. Raises ConfigError."""
+def load_campaign(name: str | Path, overrides: Sequence[str] = (), looking: bool = False) -> LoadedCampaign:
+    """The campaign in file `name` (see `find_campaign_file`) with `--set` overrides. Raises ConfigError.
+
+    looking: only read it, without asking whether what it names can be loaded: a run folder may come from somebody else,
+    and import paths run code.
+    """
     path = find_campaign_file(name)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    return LoadedCampaign(parse_campaign(text, path, overrides), path, path.parent)
+    return LoadedCampaign(parse_campaign(text, path, overrides, looking), path, path.parent)
 
 
-def parse_campaign(text: str, path: Path, overrides: Sequence[str] = ()) -> CampaignConfig:
+def parse_campaign(
+    text: str, path: Path, overrides: Sequence[str] = (), looking: bool = False
+) -> CampaignConfig:
     """The campaign in `text`; `path` names it in errors, and its folder is where relative paths start."""
     try:
         document = read_yaml(text)
@@ -75,7 +82,7 @@ def parse_campaign(text: str, path: Path, overrides: Sequence[str] = ()) -> Camp
             change.apply(data)
     except OverrideError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return _validated(data, document, path, changes)
+    return _validated(data, document, path, changes, looking)
 
 
 def effective_yaml(config: CampaignConfig) -> str:
@@ -95,10 +102,10 @@ def _mapping(document: YamlText, path: Path) -> dict[str, Any]:
 
 
 def _validated(
-    data: dict[str, Any], document: YamlText, path: Path, overrides: Sequence[Override]
+    data: dict[str, Any], document: YamlText, path: Path, overrides: Sequence[Override], looking: bool
 ) -> CampaignConfig:
     try:
-        config = CampaignConfig.model_validate(data, context={"folder": path.parent})
+        config = CampaignConfig.model_validate(data, context={"folder": path.parent, LOOKING: looking})
     except ValidationError as error:
         wrong = explain(error, CampaignConfig, data)
     else:

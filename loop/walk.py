@@ -14,8 +14,9 @@ from materials.evaluation import Outcome
 class Walk:
     """What the stages asked so far made of a candidate.
 
-    answered: numbers of the stages that gave values; latest: the last of them, asked: the one that was asked last.
-    doubt: why what was measured should not be believed, empty where nothing says so.
+    measurements: in the order of the line, whatever the order in which its stages answered, so that a walk taken up
+    again is as it was. answered: numbers of the stages that gave values; latest: the last of them; asked: the one that
+    was asked last. doubt: why what was measured should not be believed, empty where nothing says so.
     """
 
     candidate: Candidate
@@ -33,9 +34,11 @@ class Walk:
         if doubt is not None:
             self.doubt = doubt
 
-    def take(self, stage: Stage, outcome: Outcome) -> None:
-        """Takes over the values, the material and the doubt of a done outcome."""
+    def take(self, line: Sequence[Stage], stage: Stage, outcome: Outcome) -> None:
+        """Takes over the values, the material and the doubt of a done outcome of a stage of the line."""
+        places = {other.name: other.number for other in line}
         self.measurements += outcome.measurements
+        self.measurements.sort(key=lambda measured: places.get(measured.oracle, -1))
         self.material = outcome.material or self.material
         self.heard(stage, outcome.doubt)
 

@@ -209,8 +209,9 @@ def fault_of(name: str, error: Exception) -> Exception:
         remedy = "install the program or file it looks for, or change `arguments`"
         return CalculatorFaultError(FailureKind.MISSING_PROGRAM, f"{said}; {remedy}", mendable=True)
     if isinstance(error, OSError) or exit_code in KILLED:
+        kind = FailureKind.MISSING_PROGRAM if isinstance(error, OSError) else FailureKind.WORKER_LOST
         remedy = "see that the machine, or the server it asks, works again, and run once more"
-        return CalculatorFaultError(FailureKind.ERROR, f"{said}; {remedy}", mendable=True)
+        return CalculatorFaultError(kind, f"{said}; {remedy}", mendable=True)
     if isinstance(error, PropertyNotImplementedError):
         return CalculatorFaultError(
             FailureKind.BAD_RESULT, f"{said}; mend the calculator or choose another potential"

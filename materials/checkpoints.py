@@ -68,9 +68,9 @@ class Checkpoint:
 
     @property
     def version(self) -> str:
-        """Changes whenever the energies would."""
+        """Changes whenever the energies would, and not with the name or place of the file."""
         modal = f":{self.modal.lower()}" if self.modal else ""
-        return f"{self.path.parent.name}/{self.path.name}#{self.sha256[:12]}{modal}"
+        return f"{_label(self.path, self.sha256)}#{self.sha256[:12]}{modal}"
 
 
 def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
@@ -95,6 +95,19 @@ def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
     if sha256 is not None:
         _require_trusted(path, digest, sha256)
     return Checkpoint(name, path, digest, modal)
+
+
+def _label(path: Path, sha256: str) -> str:
+    """What sevenn calls a checkpoint of its own, or a copy of one that ships; others go by their hash alone."""
+    own = next(
+        (known.file for known in PRETRAINED.values() if path.as_posix().endswith(f"/{known.file}")), None
+    )
+    return own or next((file for file, digest in _shipped_digests() if digest == sha256), "checkpoint")
+
+
+@lru_cache(maxsize=1)
+def _shipped_digests() -> tuple[tuple[str, str], ...]:
+    return tuple((known.file, _digest(_pretrained_file(name, known))) for name, known in SHIPPED.items())
 
 
 def potential_version(name: str = "7net-0", sha256: str | None = None) -> str:

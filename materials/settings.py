@@ -10,6 +10,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from materials.base import content_hash
 
+LOOKING = "looking"
+"""Validation context: the file is only looked at, so nothing it names is imported or loaded."""
+
+
+def is_looking(info: ValidationInfo) -> bool:
+    """Whether a file is only looked at."""
+    return bool((info.context or {}).get(LOOKING))
+
 
 class Settings(BaseModel):
     """A strict, frozen block of a campaign file: an unknown key is refused with its place.

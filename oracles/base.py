@@ -83,6 +83,8 @@ class OracleSettings(Settings):
     resources: ClassVar[Resources] = Resources()
     typical_seconds: ClassVar[float] = 1.0
     """A first guess of one evaluation's cost, until history teaches better."""
+    continues: ClassVar[bool] = False
+    """Whether an evaluation that ran out of time goes on where it stopped when it is asked again."""
     judges_doubt: ClassVar[bool] = False
     """Whether its answers say if an earlier doubt (`Outcome.doubt`) was right; a doubted candidate goes there first."""
 

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_va
 
 from materials.calculators import IMPORT_PATH, CalculatorSource, ImportedCalculator, imported_calculator
 from materials.checkpoints import SHIPPED, is_pretrained, potential_version, split_modal
-from materials.settings import Settings
+from materials.settings import Settings, is_looking
 from oracles.base import OracleSettings, Resources
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt")
@@ -52,7 +52,9 @@ class PotentialChoice(Settings):
         }
 
     @model_validator(mode="after")
-    def _loadable(self) -> Self:
+    def _loadable(self, info: ValidationInfo) -> Self:
+        if is_looking(info):
+            return self
         imported = self._imported()
         try:
             if imported is None:

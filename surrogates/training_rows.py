@@ -15,7 +15,14 @@ from materials.properties import Property
 
 Floats = npt.NDArray[np.float64]
 
-NOT_THE_MATERIALS_FAULT = frozenset({FailureKind.WORKER_LOST, FailureKind.DISK_FULL})
+NOT_THE_MATERIALS_FAULT = frozenset(
+    {
+        FailureKind.WORKER_LOST,
+        FailureKind.DISK_FULL,
+        FailureKind.MISSING_PROGRAM,
+        FailureKind.MISSING_DATA,
+    }
+)
 """Failures of the machine: they say nothing about the next material."""
 
 SYSTEMATIC = frozenset({"learned", "learned_HSE", "bond_valence"})

@@ -159,12 +159,13 @@ def _record(
     candidate = candidate_of(row)
     after = row.material_after
     progress = _progress(row, evaluations, round, stages)
+    without = _without_value(evaluations) if progress is Progress.FAILED else None
     return Record(
         candidate=candidate,
         material=candidate.material if after is None else material_from_dict(after),
         progress=progress,
         measurements=tuple(measurements),
-        failure=failure_of(evaluations[-1]) if progress is Progress.FAILED else None,
+        failure=None if without is None else failure_of(without),
         stopped_by=row.stopped_by,
         duplicate_of=row.duplicate_of,
         round=round,
@@ -172,12 +173,21 @@ def _record(
     )
 
 
+def _without_value(evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """The stage whose latest answer gave no value, which ends a line wherever in it the stage is asked."""
+    latest: dict[int, Evaluation] = {}
+    for evaluation in sorted(evaluations, key=lambda e: e.number):
+        latest[evaluation.stage] = evaluation
+    ended = [e for e in latest.values() if e.status not in (*OPEN, EvaluationStatus.DONE)]
+    return max(ended, key=lambda e: e.number, default=None)
+
+
 def _progress(
     row: CandidateRow, evaluations: Sequence[Evaluation], round: int | None, stages: int
 ) -> Progress:
     if any(e.status in OPEN for e in evaluations):
         return Progress.PENDING
-    if evaluations and evaluations[-1].status != EvaluationStatus.DONE:
+    if _without_value(evaluations) is not None:
         return Progress.FAILED
     ended = row.stopped_by is not None or row.duplicate_of is not None
     done = {e.stage for e in evaluations if e.status == EvaluationStatus.DONE}

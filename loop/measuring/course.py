@@ -196,7 +196,7 @@ class Measuring:
     def _take(self, course: Course, stage: Stage, outcome: Outcome) -> None:
         course.seconds += outcome.seconds
         if outcome.status is Status.DONE:
-            course.walk.take(stage, outcome)
+            course.walk.take(self.line, stage, outcome)
         else:
             course.ending, course.failure = Ending(outcome.status), outcome.failure
 

@@ -19,7 +19,7 @@ def open_view(folder: Path) -> tuple[CampaignView, CampaignConfig]:
         raise CampaignError(
             f"{folder} is no run folder: campaign.yaml is missing. Name a folder such as runs/battery."
         )
-    config = load_campaign(str(file)).config
+    config = load_campaign(str(file), looking=True).config
     store = Store.view(config.database or folder / "campaign.db", config.name)
     try:
         return view_of(store, config), config

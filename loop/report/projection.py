@@ -10,7 +10,7 @@ from loop.config import CampaignConfig, TrackingSettings
 from loop.database.store import Store
 from loop.database.view import View
 from loop.events import Listener
-from loop.line import build_line
+from loop.line import stage_names
 from loop.report.page import write_report
 from loop.report.ranking import write_ranking, write_structures
 from loop.report.view import CampaignView, read_view
@@ -19,8 +19,7 @@ from loop.tracking import Tracker
 
 def view_of(store: View, config: CampaignConfig) -> CampaignView:
     """The view of a store under its configuration."""
-    line = tuple(stage.name for stage in build_line(config.oracles))
-    return read_view(store, config.as_objectives(), config.as_constraints(), line)
+    return read_view(store, config.as_objectives(), config.as_constraints(), stage_names(config.oracles))
 
 
 def write_all(view: CampaignView, folder: Path) -> None:

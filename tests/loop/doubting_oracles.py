@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from materials.base import Measurement
-from materials.evaluation import Request
+from materials.evaluation import FailureKind, Request
 from oracles.base import OracleSettings
-from oracles.one_by_one import Answer, OneByOneOracle
+from oracles.one_by_one import Answer, FailedError, OneByOneOracle, RejectedError
 
 
 class SuspicionSettings(OracleSettings):
@@ -55,6 +55,42 @@ class SuspicionOracle(OneByOneOracle):
         return Answer((measured,), doubt="models disagree" if _holds(request, settings.suspects) else None)
 
 
+class ProgramSettings(OracleSettings):
+    """Needs a program, which is there when `program` exists; refuses what holds one of `refuses` for ever."""
+
+    kind: Literal["program"] = "program"
+    program: str
+    refuses: tuple[str, ...] = ()
+    material_kinds: ClassVar[tuple[str, ...]] = ("composition",)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("refractive_index",)
+
+    @property
+    def fidelity(self) -> str:
+        return "PBE"
+
+    def model_version(self) -> str:
+        return "1.0" if Path(self.program).exists() else ""
+
+    def build(self) -> ProgramOracle:
+        return ProgramOracle(self)
+
+
+class ProgramOracle(OneByOneOracle):
+    def __init__(self, settings: ProgramSettings) -> None:
+        self._settings = settings
+
+    def measure(self, request: Request) -> Answer:
+        if _holds(request, self._settings.refuses):
+            raise RejectedError(FailureKind.UNSUPPORTED_MATERIAL, "refused")
+        if not Path(self._settings.program).exists():
+            raise FailedError(FailureKind.MISSING_PROGRAM, "the program is missing; install it")
+        measured = Measurement("refractive_index", 1.5, "1", "PBE", request.oracle)
+        return Answer((measured,))
+
+
 def _holds(request: Request, symbols: Sequence[str]) -> bool:
     return any(symbol in request.material.formula for symbol in symbols)
 
@@ -62,8 +98,9 @@ def _holds(request: Request, symbols: Sequence[str]) -> bool:
 def announce(folder: Path) -> None:
     """Lays the kinds out in `folder` as an installed distribution of their own; it must be on the path."""
     info = folder / "doubting-1.0.dist-info"
-    info.mkdir()
+    info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: doubting\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[matloop.oracles]\nsuspicion = doubting_oracles:SuspicionSettings\njudge = doubting_oracles:JudgeSettings\n"
+        "program = doubting_oracles:ProgramSettings\n"
     )

@@ -128,6 +128,33 @@ def test_an_audit_that_can_tell_nothing_is_refused(
         load_campaign(str(audited_campaign(tmp_path, oracle=oracle)))
 
 
+@pytest.mark.parametrize(
+    ("oracle", "message"),
+    [
+        ({"kind": "relax", "fmax": 0.02}, "same relax already"),
+        ({"kind": "insertion", "potential": "7net-l3i5"}, "name the same potential in both blocks"),
+        ({"kind": "relax", "potential": "7net-l3i5"}, None),
+    ],
+)
+def test_an_audit_is_independent_and_fits_the_line(
+    tmp_path: Path, oracle: dict[str, object], message: str | None
+) -> None:
+    document = {
+        "name": "salts",
+        "space": {"elements": ["Li", "Cl"], "required": ["Li"]},
+        "objectives": [{"property": "energy_above_hull", "goal": "minimize"}],
+        "oracles": [{"kind": "relax"}, {"kind": "hull"}],
+        "audit": {"oracle": oracle},
+    }
+    file = tmp_path / "salts.yaml"
+    file.write_text(yaml.safe_dump(document))
+    if message is None:
+        assert load_campaign(str(file)).config.audit is not None
+        return
+    with pytest.raises(ConfigError, match=message):
+        load_campaign(str(file))
+
+
 def record(number: int, progress: Progress) -> Record:
     material = Composition(f"Li{number + 1}Cl")
     return Record(Candidate(material, Origin("test")), material, progress, round=1)

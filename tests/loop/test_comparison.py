@@ -52,6 +52,7 @@ def test_the_same_file_is_no_change(folder: Path) -> None:
         "limits.failure_share=0.9",
         "cache=answers.db",
         "database=sqlite:///other.db",
+        "oracles[0].walltime=60",
     ],
 )
 def test_budgets_may_grow_and_what_does_not_matter_may_change(folder: Path, override: str) -> None:

@@ -17,6 +17,7 @@ from loop.engine import Campaign, ExitCode
 from loop.events import Listener
 from loop.line import build_line, following
 from loop.loading import load_campaign
+from materials.archive import Progress
 from materials.evaluation import Outcome
 
 SUSPECTS, GUILTY = ("Al", "Ga", "Y"), ("Ga",)
@@ -48,9 +49,18 @@ def oracles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, o
     ]
 
 
-def finish(folder: Path, oracles: Sequence[dict[str, object]], listener: Listener | None = None) -> Store:
+INDEX = [{"property": "refractive_index", "goal": "maximize"}]
+
+
+def finish(
+    folder: Path,
+    oracles: Sequence[dict[str, object]],
+    listener: Listener | None = None,
+    **changes: object,
+) -> Store:
     """The state of a campaign run to its end, going on as often as it is interrupted."""
-    file = write_campaign(folder, oracles=list(oracles), budget={"rounds": 2, "batch": 8, "pool": 40})
+    budget = {"rounds": 2, "batch": 8, "pool": 40}
+    file = write_campaign(folder, oracles=list(oracles), budget=budget, **changes)
     while True:
         try:
             with Campaign(load_campaign(str(file)).config, folder / "run", listener) as campaign:
@@ -111,8 +121,53 @@ def test_a_doubt_survives_an_interruption(
                 self.left = after
                 raise
 
+    oracles[1]["gate"] = {"energy_spread": {"at_most": 1.0}}
     with finish(tmp_path / "whole", oracles) as whole, finish(tmp_path / "cut", oracles, Often(after)) as cut:
         assert cut.content_digest() == whole.content_digest()
+
+
+def test_a_refusal_after_a_lifted_doubt_ends_the_line(
+    tmp_path: Path, oracles: list[dict[str, object]]
+) -> None:
+    """The judge stands behind the stage that refuses, and was asked before it."""
+    there = tmp_path / "there"
+    there.touch()
+    oracles[2] = {"kind": "program", "program": str(there), "refuses": ["Al"]}
+    with finish(tmp_path / "campaign", oracles, objectives=INDEX) as store:
+        records = store.archive((), (), range(4)).values()  # type: ignore[arg-type]
+        refused = [r for r in records if r.failure is not None]
+        assert {r.material.formula[:2] for r in refused} == {"Al"}
+        assert all(asked(store.evaluations(), r.id)[-2:] == ["judge", "program"] for r in refused)
+        assert not [r for r in records if r.progress is Progress.PENDING]
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_what_failed_for_want_of_a_program_is_asked_when_it_is_there(
+    tmp_path: Path, oracles: list[dict[str, object]], place: int
+) -> None:
+    program = tmp_path / "program"
+    oracles[place] = {"kind": "program", "program": str(program)}
+    file = write_campaign(
+        tmp_path / "campaign",
+        oracles=oracles,
+        objectives=INDEX,
+        budget={"rounds": 1, "batch": 8, "pool": 40},
+    )
+    config = load_campaign(str(file)).config
+    with Campaign(config, tmp_path / "run") as campaign:
+        campaign.run()
+        assert {str(r.failure.kind) for r in campaign.archive().failed if r.failure} == {"missing_program"}
+    program.touch()
+    with Campaign(config, tmp_path / "run") as campaign:
+        assert campaign.run() is ExitCode.DONE
+        archive = campaign.archive()
+    assert not archive.failed
+    assert not archive.pending
+    assert archive.complete
+    with Campaign(config, tmp_path / "run") as campaign:
+        before = campaign.store.content_digest()
+        assert campaign.run() is ExitCode.DONE
+        assert campaign.store.content_digest() == before
 
 
 @given(st.sets(st.integers(0, 3)), st.sampled_from(["", "why"]))

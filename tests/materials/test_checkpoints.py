@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -85,3 +86,18 @@ def test_the_version_follows_a_file_that_changes(tmp_path: Path) -> None:
             find_checkpoint(str(path))
         versions.add(find_checkpoint(str(path), str(refused.value).rsplit(" ", 1)[1]).version)
     assert len(versions) == 2
+
+
+def test_a_copy_is_the_same_potential_wherever_it_lies(tmp_path: Path) -> None:
+    shipped = find_checkpoint("7net-0")
+    copies = [tmp_path / "here" / "mine.pth", tmp_path / "there" / "yours.pth"]
+    for copy in copies:
+        copy.parent.mkdir()
+        shutil.copy(shipped.path, copy)
+    assert {potential_version(str(copy), shipped.sha256) for copy in copies} == {shipped.version}
+    own = tmp_path / "own.pth"
+    own.write_bytes(b"another model")
+    moved = tmp_path / "here" / "own.pth"
+    shutil.copy(own, moved)
+    digest = hashlib.sha256(b"another model").hexdigest()
+    assert potential_version(str(own), digest) == potential_version(str(moved), digest)
