@@ -59,7 +59,7 @@ def test_an_energy_of_another_fidelity_is_not_put_on_the_hull(reference: Referen
     request = Request("key", candidate, crystal, "hull", (potential, dft))
     (outcome,) = HullSettings().build().evaluate([request])
     assert values(outcome)["energy_above_hull"] == pytest.approx(0, abs=1e-3)
-    with pytest.raises(ValueError, match="fidelity potential"):
+    with pytest.raises(ValueError, match="with a potential"):
         list(HullSettings().build().evaluate([Request("key", candidate, crystal, "hull", (dft,))]))
 
 
