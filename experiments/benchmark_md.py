@@ -20,8 +20,8 @@ from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import Request
 from materials.reading import read_materials
 from materials.relaxation import relax
-from oracles.md import MolecularDynamicsSettings
-from oracles.trajectory import read_checkpoint
+from oracles.conduction.md import MolecularDynamicsSettings
+from oracles.conduction.trajectory import read_checkpoint
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 SETTINGS = MolecularDynamicsSettings(

@@ -22,9 +22,15 @@ import numpy as np
 from pymatgen.core import Composition, Structure
 
 from materials.base import Bound
-from oracles.bvse import BondValenceSettings, framework_barriers
-from oracles.calibration import SHIPPED_FILE, SHIPPED_ION, Calibration, calibrate, write_calibration
-from oracles.framework import majority_framework
+from oracles.conduction.bvse import BondValenceSettings, framework_barriers
+from oracles.conduction.calibration import (
+    SHIPPED_FILE,
+    SHIPPED_ION,
+    Calibration,
+    calibrate,
+    write_calibration,
+)
+from oracles.conduction.framework import majority_framework
 from oracles.one_by_one import RejectedError
 
 ROOM_TEMPERATURE = 298.0  # K, of the measurements

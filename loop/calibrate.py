@@ -22,8 +22,8 @@ import typer
 if TYPE_CHECKING:
     from materials.archive import Record
     from materials.base import Bound, Material, Measurement
-    from oracles.bvse import BondValenceSettings
-    from oracles.calibration import Calibration
+    from oracles.conduction.bvse import BondValenceSettings
+    from oracles.conduction.calibration import Calibration
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 CONDUCTIVITY = "log_ionic_conductivity"
@@ -49,8 +49,8 @@ def run(
 ) -> None:
     """Computes the barriers, fits the law, prints how good it is and writes it."""
     from loop.errors import CampaignError
-    from oracles.bvse import BondValenceSettings
-    from oracles.calibration import write_calibration
+    from oracles.conduction.bvse import BondValenceSettings
+    from oracles.conduction.calibration import write_calibration
 
     try:
         settings = BondValenceSettings.model_validate({"mobile_ion": mobile_ion, "dimensions": dimensions})
@@ -70,8 +70,8 @@ def run(
 def pairs_of(sources: list[Path], settings: BondValenceSettings) -> Iterator[Pair]:
     """The pairs of all sources; says which materials are left out, and why."""
     from materials.base import Crystal
-    from oracles.bvse import framework_barriers
-    from oracles.framework import majority_framework
+    from oracles.conduction.bvse import framework_barriers
+    from oracles.conduction.framework import majority_framework
     from oracles.one_by_one import RejectedError
 
     for source in sources:
@@ -90,7 +90,7 @@ def pairs_of(sources: list[Path], settings: BondValenceSettings) -> Iterator[Pai
 
 def fit(pairs: list[Pair], settings: BondValenceSettings, temperature: float, source: str) -> Calibration:
     """The law through the pairs that percolate below the oracle's ceiling. Raises ValueError for too few."""
-    from oracles.calibration import calibrate
+    from oracles.conduction.calibration import calibrate
 
     usable = [pair for pair in pairs if math.isfinite(pair.barrier)]
     return calibrate(

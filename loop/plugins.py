@@ -222,9 +222,9 @@ ORACLES = Kinds(
     {
         "relax": "oracles.relax:RelaxSettings",
         "hull": "oracles.hull:HullSettings",
-        "bvse": "oracles.bvse:BondValenceSettings",
-        "neb": "oracles.neb:NebSettings",
-        "md": "oracles.md:MolecularDynamicsSettings",
+        "bvse": "oracles.conduction.bvse:BondValenceSettings",
+        "neb": "oracles.conduction.neb:NebSettings",
+        "md": "oracles.conduction.md:MolecularDynamicsSettings",
         "table": "oracles.table:TableSettings",
         "committee": "oracles.committee:CommitteeSettings",
         "dft": "oracles.dft.oracle:DftSettings",

@@ -72,6 +72,14 @@ PROPERTIES: dict[str, Property] = {
             possible=(0.0, 50.0),
         ),
         Property(
+            "activation_energy",
+            "eV",
+            "E_A",
+            "slope of ln(diffusivity) of the mobile ion over 1/kT: formation of carriers, jumps and their correlation",
+            _TRANSPORT,
+            possible=(0.0, 50.0),
+        ),
+        Property(
             "log_ionic_conductivity",
             "log10(S/cm)",
             "log10 sigma",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -139,6 +140,16 @@ class PotentialSettings(PotentialChoice, OracleSettings):
     @property
     def energy_source(self) -> str | None:
         return self.potential_version if "energy_per_atom" in self.measures else None
+
+    def why_strained(self, earlier: Sequence[OracleSettings]) -> str | None:
+        """Why a crystal relaxed by earlier oracles would be under strain in this potential; None where it is not."""
+        relaxed = [o for o in earlier if isinstance(o, PotentialSettings) and o.energy_source is not None]
+        if not relaxed or relaxed[-1].energy_source == self.model_version():
+            return None
+        return (
+            f"{relaxed[-1].kind} relaxes with {relaxed[-1].energy_source}, but this block computes with "
+            f"{self.model_version()}; give both the same potential"
+        )
 
     @property
     def energy_zero(self) -> str | None:

@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 
 from loop.calibrate import app
 from loop.campaign import app as campaign
-from oracles.bvse import BondValenceSettings, framework_barriers
-from oracles.calibration import decades, read_calibration
-from oracles.framework import framework_of
+from oracles.conduction.bvse import BondValenceSettings, framework_barriers
+from oracles.conduction.calibration import decades, read_calibration
+from oracles.conduction.framework import framework_of
 
 ANIONS = [*product(["O", "S", "Se"], ["F", "Cl", "Br", "I"])]
 SLOPE, INTERCEPT = 0.5, -2.0

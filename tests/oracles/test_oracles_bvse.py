@@ -14,9 +14,9 @@ from pymatgen.core import Lattice, Structure
 from materials.base import Bound, Candidate, Composition, Crystal, Material, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
-from oracles.bvse import GRID_ERROR, GRID_POINTS, BondValenceSettings, grid_spacing
-from oracles.calibration import SHIPPED_FILE, shipped_calibration
-from oracles.framework import framework_of, likely_charges
+from oracles.conduction.bvse import GRID_ERROR, GRID_POINTS, BondValenceSettings, grid_spacing
+from oracles.conduction.calibration import SHIPPED_FILE, shipped_calibration
+from oracles.conduction.framework import framework_of, likely_charges
 
 # Antiperovskite Li3OCl, cubic, a = 3.91 angstrom (Zhao, Daemen, J. Am. Chem. Soc. 134, 15042 (2012)).
 ANTIPEROVSKITE = Structure(

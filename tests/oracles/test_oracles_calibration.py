@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from materials.base import Bound
-from oracles.calibration import (
+from oracles.conduction.calibration import (
     LEAST_ROWS,
     Calibration,
     calibrate,

@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from oracles.hop_landscape import WORTHWHILE, Landscape
-from oracles.hops import Hop, distinct_hops, distinct_sites, primitive_cell, smallest_supercell
-from oracles.percolation import Image, Link, percolation_energies
+from oracles.conduction.hop_landscape import WORTHWHILE, Landscape
+from oracles.conduction.hops import Hop, distinct_hops, distinct_sites, primitive_cell, smallest_supercell
+from oracles.conduction.percolation import Image, Link, percolation_energies
 
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.03), ["Li", "F"], [[0] * 3, [0.5] * 3])
 ANTIFLUORITE = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.62), ["Li", "O"], [[0.25] * 3, [0] * 3])

@@ -18,25 +18,27 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
+from experiments.lattice_walks import INTERVAL, lattice_walk
 from materials.base import Candidate, Composition, Crystal, Material, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.potential import load_potential, to_atoms
-from oracles.arrhenius import BOLTZMANN, arrhenius, log_conductivity
-from oracles.diffusion import Diffusion, diffusion_of, picoseconds_needed
-from oracles.dynamics import Plan, UnusableRunError, simulate
-from oracles.md import MolecularDynamicsOracle, MolecularDynamicsSettings
-from oracles.melting import why_not_held
-from oracles.simulation_cell import SimulationCell, simulation_cell
-from oracles.trajectory import (
+from oracles.conduction.arrhenius import BOLTZMANN, arrhenius, log_conductivity
+from oracles.conduction.diffusion import Diffusion, diffusion_of, picoseconds_needed
+from oracles.conduction.dynamics import Job, Plan, UnusableRunError, simulate
+from oracles.conduction.md import MolecularDynamicsOracle, MolecularDynamicsSettings
+from oracles.conduction.melting import why_not_held
+from oracles.conduction.simulation_cell import SimulationCell, simulation_cell
+from oracles.conduction.trajectory import (
     CHECKPOINT,
+    END,
     BrokenTrajectoryError,
     Checkpoint,
     Trajectory,
     read_checkpoint,
+    read_end,
     write_checkpoint,
     write_chunk,
 )
-from tests.oracles.walks import INTERVAL, lattice_walk
 
 LIF = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.05), ["Li", "F"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 PRIMITIVE = LIF.get_primitive_structure()
@@ -53,6 +55,10 @@ def request_for(material: Material | Structure, folder: Path | None = None) -> R
 def answered(material: Material | Structure, folder: Path | None = None, **options: Any) -> Outcome:
     (outcome,) = MolecularDynamicsSettings(**options).build().evaluate([request_for(material, folder)])
     return outcome
+
+
+def job_in(folder: Path, plan: Plan = SHORT_STEPS) -> Job:
+    return Job(to_atoms(PRIMITIVE), plan, folder, lambda part: None)
 
 
 def kept_trajectory(
@@ -72,10 +78,10 @@ def kept_trajectory(
 KILLED = """
 import sys
 from pathlib import Path
-from tests.oracles.test_oracles_md import PRIMITIVE, SHORT_STEPS
-from materials.potential import load_potential, to_atoms
-from oracles.dynamics import simulate
-simulate(to_atoms(PRIMITIVE), SHORT_STEPS, load_potential().calculator(), Path(sys.argv[1]), lambda part: None)
+from tests.oracles.test_oracles_md import job_in
+from materials.potential import load_potential
+from oracles.conduction.dynamics import simulate
+simulate(job_in(Path(sys.argv[1])), load_potential().calculator())
 """
 
 
@@ -91,10 +97,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(tmp_path: Path) -> No
     assert found is not None
     assert found.frames < SHORT_STEPS.frames
     calculator = load_potential().calculator()
-    runs = [
-        simulate(to_atoms(PRIMITIVE), SHORT_STEPS, calculator, folder, lambda part: None)
-        for folder in (broken, whole)
-    ]
+    runs = [simulate(job_in(folder), calculator) for folder in (broken, whole)]
     assert len(runs[0]) == SHORT_STEPS.frames
     np.testing.assert_array_equal(runs[0].displacements, runs[1].displacements)
     np.testing.assert_array_equal(runs[0].energies, runs[1].energies)
@@ -104,14 +107,19 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(tmp_path: Path) -> No
 def test_a_run_that_leaves_the_material_ends_with_its_kind(tmp_path: Path) -> None:
     hot = Plan(temperature=300.0, timestep=60.0, frames=10, seed=1)  # far too long steps
     with pytest.raises(UnusableRunError, match="at 300 K") as caught:
-        simulate(to_atoms(PRIMITIVE), hot, load_potential().calculator(), tmp_path, lambda part: None)
+        simulate(job_in(tmp_path, hot), load_potential().calculator())
     assert caught.value.kind in (FailureKind.EXPLODED, FailureKind.NOT_FINITE)
+    with pytest.raises(UnusableRunError, match=str(caught.value)):
+        job_in(tmp_path, hot).trajectory()  # nobody runs it again
 
 
 def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"no zip")
     with pytest.raises(BrokenTrajectoryError, match="delete the folder"):
         read_checkpoint(tmp_path)
+    (tmp_path / END).write_text('{"kind": "bored", "message": ""}')
+    with pytest.raises(BrokenTrajectoryError, match="delete the folder"):
+        read_end(tmp_path)
 
 
 def test_frames_are_fifty_femtoseconds_apart_whatever_the_step() -> None:
@@ -238,9 +246,9 @@ def test_finished_runs_become_three_measurements(tmp_path: Path) -> None:
     (outcome,) = oracle.evaluate([request])
     assert outcome.status is Status.DONE
     values = {m.property: m for m in outcome.measurements}
-    barrier = values["migration_barrier"]
-    assert barrier.std is not None
-    assert abs(barrier.value - 0.2) < 3 * barrier.std < 0.4
+    slope = values["activation_energy"]
+    assert slope.std is not None
+    assert abs(slope.value - 0.2) < 3 * slope.std < 0.4
     diffusivity, conductivity = values["diffusivity"], values["log_ionic_conductivity"]
     assert diffusivity.conditions == conductivity.conditions == {"temperature": 300.0}
     assert conductivity.std is not None
@@ -249,6 +257,20 @@ def test_finished_runs_become_three_measurements(tmp_path: Path) -> None:
     truth = log_conductivity(math.log(law_of(300)), per_volume, 1, 300)
     assert abs(conductivity.value - truth) < 3 * conductivity.std
     assert [run["temperature"] for run in outcome.provenance["runs"]] == [900, 750, 600]
+
+
+def test_diffusivities_that_fall_with_temperature_are_no_activation_energy(tmp_path: Path) -> None:
+    options = MolecularDynamicsSettings(picoseconds=20, equilibration=2, temperatures=(900, 600, 750))
+    oracle, request = options.build(), request_for(LIF, tmp_path)
+    for temperature in options.temperatures:
+        upside_down = 4 * law_of(1500 - temperature)
+        kept_trajectory(
+            tmp_path, oracle, temperature, lattice_walk(LIF_CELL, 440, upside_down, int(temperature))
+        )
+    (outcome,) = oracle.evaluate([request])
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.NOT_CONVERGED
+    assert "activation energy of -0" in outcome.failure.message
 
 
 def test_runs_without_hops_are_not_converged_and_never_a_number(tmp_path: Path) -> None:

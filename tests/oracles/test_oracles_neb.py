@@ -15,18 +15,24 @@ from pymatgen.core import Lattice, Structure
 from materials.base import Bound, Candidate, Composition, Crystal, Material, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.potential import load_potential
-from oracles.bvse import BondValenceSettings
-from oracles.elastic_band import Supercell
-from oracles.hop_records import CHECKPOINT, LOG
-from oracles.hops import distinct_hops, primitive_cell, smallest_supercell
-from oracles.neb import NebSettings
+from oracles.conduction.bvse import BondValenceSettings
+from oracles.conduction.elastic_band import Supercell
+from oracles.conduction.hop_records import CHECKPOINT, LOG
+from oracles.conduction.hops import distinct_hops, primitive_cell, smallest_supercell
+from oracles.conduction.neb import NebSettings
 from oracles.relax import RelaxSettings
 
 ANTIFLUORITE = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.62), ["Li", "O"], [[0.25] * 3, [0] * 3])
 ANTIPEROVSKITE = Structure.from_spacegroup(
     "Pm-3m", Lattice.cubic(3.91), ["Li", "O", "Cl"], [[0.5, 0, 0], [0] * 3, [0.5] * 3]
 )
-QUICK = {"image_distance": 5.0, "images": 1, "fmax": 0.1}
+# Lithium nitride (Rabenau, Schulz, J. Less-Common Met. 50, 155 (1976)): Li2N layers, one more Li between them.
+NITRIDE = Structure(
+    Lattice.hexagonal(3.648, 3.875),
+    ["Li", "Li", "Li", "N"],
+    [[0, 0, 0.5], [1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0], [0, 0, 0]],
+)
+QUICK = {"image_distance": 5.0, "image_spacing": 2.0, "fmax": 0.1}
 
 
 def ask(material: Material | Structure, folder: Path | None = None, **options: Any) -> Outcome:
@@ -71,6 +77,17 @@ def test_the_path_is_kept_and_ends_where_the_ion_began_plus_one_hop(oxide: Outco
     assert np.linalg.norm(moved[:-1], axis=1).max() < 0.5
     energies = [image.get_potential_energy() for image in images]
     assert energies[1] - energies[0] == pytest.approx(oxide.measurements[0].value, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_crystal_and_its_vacancies_fall_off_their_saddles(tmp_path: Path) -> None:
+    nitride = ask(NITRIDE, tmp_path, dimensions=2)
+    assert nitride.status is Status.DONE, nitride.failure
+    unit = Crystal.from_dict(nitride.provenance["unit"]).structure
+    assert NITRIDE.get_space_group_info()[0] == "P6/mmm"
+    assert unit.get_space_group_info(0.05)[0] == "P-3m1"
+    # Held by its symmetry the vacancy between the layers is 1.44 eV above the one within them.
+    assert max(nitride.provenance["site_energies"].values()) < 1.2
 
 
 def test_the_highest_image_is_a_saddle_and_no_summit(oxide: Outcome) -> None:
@@ -188,7 +205,7 @@ def test_a_line_relaxed_with_another_potential_is_refused() -> None:
     [
         ({"mobile_ion": "Lithium"}, "not the symbol"),
         ({"dimensions": 0}, "1, 2 or 3"),
-        ({"images": 0}, "greater"),
+        ({"image_spacing": 0}, "greater"),
     ],
 )
 def test_bad_settings_are_refused(options: dict[str, Any], complaint: str) -> None:

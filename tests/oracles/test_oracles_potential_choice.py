@@ -21,8 +21,8 @@ from oracles.committee import CommitteeSettings
 from oracles.hull import HullSettings
 from oracles.insertion import InsertionSettings
 from oracles.learned import LearnedSettings
-from oracles.md import MolecularDynamicsSettings
-from oracles.neb import NebSettings
+from oracles.conduction.md import MolecularDynamicsSettings
+from oracles.conduction.neb import NebSettings
 from oracles.relax import RelaxSettings
 
 EMT_PATH = "ase.calculators.emt:EMT"

@@ -16,7 +16,7 @@ from loop.relaxed_line import relaxed_hull, why_not_screened
 from materials.base import Candidate, Crystal, Measurement, Origin
 from materials.evaluation import Outcome, Request, Status
 from materials.potential import to_atoms
-from oracles.bvse import BondValenceSettings
+from oracles.conduction.bvse import BondValenceSettings
 from oracles.hull import HullSettings
 from oracles.insertion import InsertionSettings
 from oracles.relax import RelaxSettings

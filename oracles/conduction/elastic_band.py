@@ -7,6 +7,7 @@ image-dependent pair potentials: Smidstrup et al., ibid. 140, 214106 (2014), doi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
-from oracles.hops import Edge
+from oracles.conduction.hops import Edge, rattled
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -57,8 +58,8 @@ class Supercell:
         return int(np.argmin(np.linalg.norm(apart, axis=1)))
 
     def without(self, number: int) -> pmg.Structure:
-        """The supercell with one site vacant."""
-        return pmg.Structure.from_sites([site for i, site in enumerate(self.structure) if i != number])
+        """The supercell with one site vacant, all others pushed off their places, for every vacancy the same way."""
+        return pmg.Structure.from_sites([s for i, s in enumerate(rattled(self.structure)) if i != number])
 
     def is_filled(self, number: int, positions: Positions) -> bool:
         """Whether a neighbour fell into the vacant site; positions: of all sites, the vacant one's ignored."""
@@ -99,13 +100,17 @@ class Supercell:
 
 @dataclass(frozen=True)
 class Band:
-    """The images of a hop, both ends included; energies in eV, max_force, left on the band, in eV/angstrom."""
+    """The images of a hop, both ends included; energies in eV, max_force, left on the band, in eV/angstrom.
+
+    unseen: how far a curve through the images' energies and slopes rises above the highest of them, eV.
+    """
 
     images: list[Atoms]
     energies: tuple[float, ...]
     max_force: float
     steps: int
     converged: bool
+    unseen: float
 
 
 def one_place(begin: Atoms, end: Atoms) -> bool:
@@ -129,6 +134,7 @@ def climb(
     """
     from ase.mep.neb import NEB, idpp_interpolate
     from ase.optimize import FIRE
+    from ase.utils.forcecurve import fit_images
 
     path = [begin.copy() for _ in range(images + 1)] + [end.copy()]
     band = NEB(path, k=SPRING, method="improvedtangent")
@@ -147,4 +153,10 @@ def climb(
         spent += optimizer.nsteps
     force = float(np.linalg.norm(band.get_forces(), axis=1).max())
     energies = tuple(float(image.get_potential_energy()) for image in path)
-    return Band(path, energies, force, spent, force <= fmax)
+    unseen = float(fit_images(path).fit_energies.max()) - (max(energies) - energies[0])
+    return Band(path, energies, force, spent, force <= fmax, max(unseen, 0.0))
+
+
+def images_for(length: float, spacing: float) -> int:
+    """How many images put one on the middle of a hop and none farther than `spacing` from the next, angstrom."""
+    return 2 * math.ceil(length / spacing / 2) - 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,22 +14,30 @@ from typing import Any, ClassVar, Literal
 import pymatgen.core as pmg
 from pydantic import Field, field_validator
 
-from materials.base import Crystal, Measurement, content_hash
-from materials.evaluation import FailureKind, Request
-from materials.potential import to_atoms
-from materials.properties import property_named
-from oracles.arrhenius import Arrhenius, arrhenius, log_conductivity
-from oracles.diffusion import FEWEST_FRAMES, Diffusion, diffusion_of, why_too_short
-from oracles.dynamics import Plan, UnusableRunError, simulate
-from oracles.melting import why_not_held
-from oracles.one_by_one import Answer, FailedError, OneByOneOracle, RejectedError
+from materials.base import Crystal, content_hash
+from materials.batched_relaxation import can_batch
+from materials.calculators import UnsupportedElementError
+from materials.evaluation import FailureKind, Outcome, Request
+from materials.memory import is_out_of_memory
+from materials.potential import Potential, to_atoms
+from oracles.base import OracleSettings, Resources
+from oracles.conduction.arrhenius import arrhenius, conduction
+from oracles.conduction.batched_dynamics import BatchedDynamics
+from oracles.conduction.diffusion import FEWEST_FRAMES, Diffusion, diffusion_of, why_too_short
+from oracles.conduction.dynamics import Job, Plan, UnusableRunError, simulate
+from oracles.conduction.melting import why_not_held
+from oracles.conduction.simulation_cell import SimulationCell, simulation_cell
+from oracles.conduction.trajectory import BrokenTrajectoryError, Trajectory
+from oracles.one_by_one import Answer, FailedError, NoAnswerError, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
-from oracles.simulation_cell import SimulationCell, simulation_cell
-from oracles.trajectory import BrokenTrajectoryError, Trajectory
 
 TIMESTEP = 2.0  # fs
 TIMESTEP_WITH_HYDROGEN = 0.5  # fs; a twentieth of the period of an O-H stretch
 FEWEST_TEMPERATURES = 3
+BATCH = 8
+"""Evaluations handed to a GPU at once: some thousand atoms."""
+SECONDS_PER_STEP = 0.4  # of some fifty atoms on one core; a GPU's is learned from what evaluations took
+WALLTIME = 86_400.0  # a day: over twice what the default temperatures take for some fifty atoms on one core
 LARGEST_DRIFT = 0.1  # of the mean temperature; its sampling error is smaller in any run that diffuses
 
 
@@ -37,6 +45,7 @@ class MolecularDynamicsSettings(PotentialSettings):
     """Molecular dynamics at several temperatures, extrapolated by Arrhenius' law."""
 
     kind: Literal["md"] = "md"
+    continues: ClassVar[bool] = True
     mobile_ion: str = "Li"
     """The element that moves."""
     temperatures: tuple[float, ...] = Field(default=(600.0, 800.0, 1000.0), min_length=FEWEST_TEMPERATURES)
@@ -53,7 +62,8 @@ class MolecularDynamicsSettings(PotentialSettings):
     """A larger supercell is refused."""
     temperature: float = Field(default=300.0, gt=0)
     """Temperature of diffusivity and conductivity, K."""
-    typical_seconds: ClassVar[float] = 20_000.0
+    walltime: float | None = Field(default=WALLTIME, gt=0)
+    """Seconds after which one evaluation is given up; asked again, it goes on from its last checkpoint."""
 
     @field_validator("mobile_ion")
     @classmethod
@@ -70,12 +80,33 @@ class MolecularDynamicsSettings(PotentialSettings):
         return tuple(sorted(temperatures))
 
     @property
+    def batched(self) -> bool:
+        """Whether the runs of several evaluations are made together, on a GPU."""
+        return self.device != "cpu" and self.is_sevennet and can_batch()
+
+    @property
+    def preferred_batch(self) -> int:
+        return BATCH if self.batched else 1
+
+    @property
+    def resources(self) -> Resources:  # type: ignore[override]  # depends on the machine
+        return Resources(memory=2.0, gpus=int(self.takes_gpu))
+
+    @property
+    def typical_seconds(self) -> float:  # type: ignore[override]  # depends on what is asked
+        picoseconds = len(self.temperatures) * (self.equilibration + self.picoseconds)
+        return picoseconds * 1000 / (self.timestep or TIMESTEP) * SECONDS_PER_STEP
+
+    @property
     def needed_elements(self) -> tuple[str, ...]:
         return (self.mobile_ion,)
 
     @property
     def measures(self) -> tuple[str, ...]:
-        return ("diffusivity", "migration_barrier", "log_ionic_conductivity")
+        return ("diffusivity", "activation_energy", "log_ionic_conductivity")
+
+    def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
+        return self.why_strained(earlier)
 
     def build(self) -> MolecularDynamicsOracle:
         return MolecularDynamicsOracle(self)
@@ -87,6 +118,33 @@ class MolecularDynamicsOracle(OneByOneOracle):
     def __init__(self, settings: MolecularDynamicsSettings) -> None:
         self._settings = settings
         self._potential = settings.load()
+        self._together: BatchedDynamics | None = None
+        if settings.batched:
+            assert isinstance(self._potential, Potential)
+            self._together = BatchedDynamics(self._potential)
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Outcome]:
+        """On a GPU all runs are made beforehand, together; each answer costs its share of their time."""
+        if self._together is None:
+            yield from super().evaluate(requests)
+            return
+        began = time.perf_counter()
+        with ExitStack() as folders:
+            placed = [replace(r, folder=folders.enter_context(work_folder(r))) for r in requests]
+            self._together.finish([job for request in placed for job in self._left_of(request)])
+            share = (time.perf_counter() - began) / len(requests)
+            for outcome in super().evaluate(placed):
+                yield replace(outcome, seconds=outcome.seconds + share)
+
+    def _left_of(self, request: Request) -> list[Job]:
+        """The runs of a request that can be begun or gone on with; `measure` says what is wrong with the others."""
+        assert request.folder is not None
+        try:
+            cell = self.cell_of(request)
+            jobs = [self.job(request, cell, t, request.folder) for t in reversed(self._settings.temperatures)]
+            return [job for job in jobs if not job.is_finished]
+        except (NoAnswerError, UnsupportedElementError, BrokenTrajectoryError):
+            return []
 
     def cell_of(self, request: Request) -> SimulationCell:
         """The supercell that is simulated. Raises RejectedError."""
@@ -103,14 +161,24 @@ class MolecularDynamicsOracle(OneByOneOracle):
     ) -> Trajectory:
         """The trajectory at one temperature (K), with its equilibration, gone on with where `folder` holds a part.
 
-        Raises UnusableRunError.
+        Raises UnusableRunError, BrokenTrajectoryError, and FailedError for lack of memory.
         """
-        plan = self.plan(request, cell, temperature)
-        calculator = self._potential.calculator()
-        place = folder / f"{temperature:g}K"
-        return simulate(
-            to_atoms(cell.structure), plan, calculator, place, lambda part: why_not_held(cell, part)
-        )
+        job = self.job(request, cell, temperature, folder)
+        try:
+            return simulate(job, self._potential.calculator())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            message = (
+                f"{request.material.formula}: {len(job.start)} atoms are too many for the memory, even alone; lower "
+                "supercell, or try device: cpu"
+            )
+            raise FailedError(FailureKind.OUT_OF_MEMORY, message) from None
+
+    def job(self, request: Request, cell: SimulationCell, temperature: float, folder: Path) -> Job:
+        """The run at one temperature (K), whose files are in `folder`."""
+        plan, start = self.plan(request, cell, temperature), to_atoms(cell.structure)
+        return Job(start, plan, folder / f"{temperature:g}K", lambda part: why_not_held(cell, part))
 
     def plan(self, request: Request, cell: SimulationCell, temperature: float) -> Plan:
         """The run at one temperature (K); its seed follows from candidate, temperature and replicate."""
@@ -129,8 +197,15 @@ class MolecularDynamicsOracle(OneByOneOracle):
         if len(points) < FEWEST_TEMPERATURES:
             raise self._rejection(request, unusable, provenance)
         law = arrhenius(points, self.plan(request, cell, settings.temperature).seed)
+        if law.activation_energy <= law.activation_energy_std:
+            told = f"activation energy of {law.activation_energy:.2f} +- {law.activation_energy_std:.2f} eV"
+            message = f"the diffusivities give an {told}; take temperatures further apart, or longer runs"
+            raise RejectedError(
+                FailureKind.NOT_CONVERGED, f"{request.material.formula}: {message}", provenance
+            )
         provenance["misfit"] = law.misfit
-        return Answer(tuple(self._measurements(request, cell, law)), provenance=provenance)
+        measurements = conduction(law, cell, settings.temperature, settings.fidelity, request.oracle)
+        return Answer(tuple(measurements), provenance=provenance)
 
     def _points(
         self, request: Request, cell: SimulationCell, folder: Path
@@ -190,27 +265,6 @@ class MolecularDynamicsOracle(OneByOneOracle):
             "Raise picoseconds, or choose other temperatures"
         )
         return RejectedError(kind, message, provenance)
-
-    def _measurements(self, request: Request, cell: SimulationCell, law: Arrhenius) -> Iterator[Measurement]:
-        temperature = self._settings.temperature
-        value, std = law.log_diffusivity(temperature)
-        ions_per_volume = len(cell.mobile) / float(cell.structure.volume)
-        conductivity = log_conductivity(value, ions_per_volume, cell.charge, temperature)
-        at = {"temperature": temperature}
-        for name, number, error, conditions in (
-            ("diffusivity", math.exp(value), math.exp(value) * std, at),
-            ("migration_barrier", law.activation_energy, law.activation_energy_std, {}),
-            ("log_ionic_conductivity", conductivity, std / math.log(10), at),
-        ):
-            yield Measurement(
-                property=name,
-                value=number,
-                unit=property_named(name).unit,
-                fidelity=self._settings.fidelity,
-                oracle=request.oracle,
-                std=error,
-                conditions=conditions,
-            )
 
     def _provenance(
         self,

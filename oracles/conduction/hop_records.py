@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
-from oracles.hops import Hop
+from oracles.conduction.hops import Hop
 
 CHECKPOINT = "hops.json"
 LOG = "neb.log"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from oracles.simulation_cell import SimulationCell
-from oracles.trajectory import Trajectory
+from oracles.conduction.simulation_cell import SimulationCell
+from oracles.conduction.trajectory import Trajectory
 
 ALL_MOVED = 0.5
 """Bond lengths. Lindemann's solids melt at 0.1 to 0.2; a ligand's centre stays below, and no element of a melt does."""

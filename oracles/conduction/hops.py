@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
-from oracles.percolation import Image
+from oracles.conduction.percolation import Image
 
 SYMMETRY_PRECISION = 0.05  # angstrom; a relaxation leaves atoms that far from their ideal places at most
 BLOCKED = 0.01  # relative; an ion on the sphere whose poles are a hop's ends counts as within
+
+RATTLE = 0.1  # angstrom, standard deviation; about how far a lithium ion vibrates at room temperature
 
 Edge = tuple[int, int, Image]
 
@@ -40,6 +42,16 @@ def primitive_cell(structure: pmg.Structure) -> pmg.Structure:
 
     bare = pmg.Structure(structure.lattice, [site.specie.symbol for site in structure], structure.frac_coords)
     return SpacegroupAnalyzer(bare, symprec=SYMMETRY_PRECISION).find_primitive() or bare
+
+
+def rattled(structure: pmg.Structure) -> pmg.Structure:
+    """The structure with every atom pushed a little, always the same way, so that no symmetry holds it on a saddle.
+
+    Source: Mosquera-Lois, Kavanagh, Walsh, Scanlon, npj Comput. Mater. 9, 25 (2023), doi:10.1038/s41524-023-00973-1.
+    """
+    push = np.random.default_rng(0).normal(scale=RATTLE, size=(len(structure), 3))
+    places = structure.cart_coords + push
+    return pmg.Structure(structure.lattice, structure.species, places, coords_are_cartesian=True)
 
 
 def distinct_sites(structure: pmg.Structure, ion: str) -> dict[int, int]:

@@ -13,7 +13,7 @@ from materials.base import Crystal, Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings
-from oracles.hop_survey import Survey
+from oracles.conduction.hop_survey import Survey
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
 
@@ -22,14 +22,15 @@ class NebSettings(PotentialSettings):
     """Migration barriers of a vacancy by climbing-image nudged elastic bands with a potential."""
 
     kind: Literal["neb"] = "neb"
+    continues: ClassVar[bool] = True
     mobile_ion: str = "Li"
     """The element that moves."""
     dimensions: Literal[1, 2, 3] = 3
     """Independent directions in which its hops must reach to infinity."""
-    images: int = Field(default=5, ge=1)
-    """Images between the ends of a hop; an odd number puts one on the middle of a symmetric path."""
+    image_spacing: float = Field(default=0.8, gt=0.1)
+    """A hop gets as many images that they are no farther apart than this, angstrom; one is always on its middle."""
     fmax: float = Field(default=0.05, gt=0)
-    """Converged when no force on a band is larger, eV/angstrom; ends are relaxed to half of it."""
+    """Largest force on a converged band, eV/angstrom; ends are relaxed to half of it, the crystal to a fifth."""
     steps: int = Field(default=300, ge=1)
     """Most steps of one relaxation and of one band."""
     image_distance: float = Field(default=9.0, ge=5)
@@ -60,14 +61,7 @@ class NebSettings(PotentialSettings):
         return ("migration_barrier",)
 
     def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
-        """Refuses a crystal relaxed with another potential, whose cell would be under strain in this one."""
-        relaxed = [o for o in earlier if isinstance(o, PotentialSettings) and o.energy_source is not None]
-        if not relaxed or relaxed[-1].energy_source == self.model_version():
-            return None
-        return (
-            f"{relaxed[-1].kind} relaxes with {relaxed[-1].energy_source}, but this block computes with "
-            f"{self.model_version()}; give both the same potential"
-        )
+        return self.why_strained(earlier)
 
     def build(self) -> NebOracle:
         return NebOracle(self)

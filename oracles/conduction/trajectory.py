@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,7 +17,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from materials.evaluation import FailureKind
+
 CHECKPOINT = "checkpoint.npz"
+END = "end.json"
 
 Floats = NDArray[np.float64]
 
@@ -83,6 +87,23 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     return Checkpoint(int(found["frames"]), found["positions"], found["momenta"], random_state)
 
 
+def write_end(folder: Path, kind: FailureKind, message: str) -> None:
+    """Says why the folder's run ended before its time, so that no one begins it again. Raises OSError (a full disk)."""
+    _write_whole(folder / END, json.dumps({"kind": kind, "message": message}).encode())
+
+
+def read_end(folder: Path) -> tuple[FailureKind, str] | None:
+    """Why the folder's run ended before its time, None where it did not. Raises BrokenTrajectoryError."""
+    path = folder / END
+    if not path.exists():
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return FailureKind(told["kind"]), str(told["message"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _broken(path, error) from error
+
+
 def write_chunk(folder: Path, first: int, chunk: Trajectory) -> None:
     """Writes frames `first`, `first + 1`, ... as one file. Raises OSError (a full disk)."""
     _write(
@@ -112,9 +133,15 @@ def _chunk_path(folder: Path, first: int) -> Path:
 
 
 def _write(path: Path, **arrays: NDArray[Any]) -> None:
+    whole = BytesIO()
+    np.savez_compressed(whole, **arrays)  # type: ignore[arg-type]
+    _write_whole(path, whole.getvalue())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     partial = path.with_suffix(".partial")
     with partial.open("wb") as handle:
-        np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+        handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
     partial.replace(path)
@@ -125,7 +152,9 @@ def _read(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        message = (
-            f"{path}: it cannot be read ({error}); delete the folder {path.parent}, and the run begins anew"
-        )
-        raise BrokenTrajectoryError(message) from error
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> BrokenTrajectoryError:
+    remedy = f"delete the folder {path.parent}, and the run begins anew"
+    return BrokenTrajectoryError(f"{path}: it cannot be read ({error}); {remedy}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from oracles.simulation_cell import SimulationCell
-from oracles.trajectory import Trajectory
+from oracles.conduction.simulation_cell import SimulationCell
+from oracles.conduction.trajectory import Trajectory
 
 INTERVAL = 0.05  # ps
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from oracles.diffusion import Diffusion
-from oracles.trajectory import Floats
+from materials.base import Measurement
+from materials.properties import property_named
+from oracles.conduction.diffusion import Diffusion
+from oracles.conduction.simulation_cell import SimulationCell
+from oracles.conduction.trajectory import Floats
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 COULOMBS_PER_CHARGE = 1.602176634e-19
@@ -67,3 +70,27 @@ def log_conductivity(
     # One elementary charge cancels against that of the electronvolt in kT.
     factor = carriers * charge**2 * COULOMBS_PER_CHARGE / (BOLTZMANN * temperature)
     return (log_diffusivity + math.log(factor)) / math.log(10)
+
+
+def conduction(
+    law: Arrhenius, cell: SimulationCell, temperature: float, fidelity: str, oracle: str
+) -> Iterator[Measurement]:
+    """Diffusivity and conductivity of the cell's mobile ions at a temperature (K), and their activation energy."""
+    value, std = law.log_diffusivity(temperature)
+    ions_per_volume = len(cell.mobile) / float(cell.structure.volume)
+    conductivity = log_conductivity(value, ions_per_volume, cell.charge, temperature)
+    at = {"temperature": temperature}
+    for name, number, error, conditions in (
+        ("diffusivity", math.exp(value), math.exp(value) * std, at),
+        ("activation_energy", law.activation_energy, law.activation_energy_std, {}),
+        ("log_ionic_conductivity", conductivity, std / math.log(10), at),
+    ):
+        yield Measurement(
+            property=name,
+            value=number,
+            unit=property_named(name).unit,
+            fidelity=fidelity,
+            oracle=oracle,
+            std=error,
+            conditions=conditions,
+        )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from materials.chemistry import element_amounts, oxidation_states
 from materials.evaluation import FailureKind
-from oracles.framework import likely_charges
+from oracles.conduction.framework import likely_charges
 from oracles.one_by_one import RejectedError
 
 

@@ -17,17 +17,25 @@ from materials.base import Crystal
 from materials.calculators import CalculatorSource
 from materials.evaluation import FailureKind
 from materials.relaxation import NonFiniteEnergy, Relaxation, RelaxationExploded, relax
-from oracles.elastic_band import Band, Positions, Supercell, climb, one_place
-from oracles.hop_landscape import Landscape
-from oracles.hop_records import HopRecords, name_of
-from oracles.hops import Hop, distinct_hops, distinct_sites, primitive_cell, smallest_supercell
+from oracles.conduction.elastic_band import Band, Positions, Supercell, climb, images_for, one_place
+from oracles.conduction.hop_landscape import Landscape
+from oracles.conduction.hop_records import HopRecords, name_of
+from oracles.conduction.hops import (
+    Hop,
+    distinct_hops,
+    distinct_sites,
+    primitive_cell,
+    rattled,
+    smallest_supercell,
+)
+from oracles.conduction.percolation import Link, percolation_energies
 from oracles.one_by_one import RejectedError
-from oracles.percolation import Link, percolation_energies
 
 if TYPE_CHECKING:
-    from oracles.neb import NebSettings
+    from oracles.conduction.neb import NebSettings
 
 LONGER = 1.3  # times the longest hop that percolation needs: longer ones are not tried
+DEEPER = 0.001  # eV/atom; a crystal that falls so far when its symmetry is broken was on a saddle
 NUMERICAL_ERROR = 0.03  # eV; of the supercell, the force limit and the number of images
 
 
@@ -111,7 +119,9 @@ class Survey:
         """Positions of all sites of the supercell after relaxation without the site `number`."""
         known = self._records.vacancies
         if str(number) not in known:
-            relaxation = self._relaxed(self._cell.without(number), f"vacancy on site {number}")
+            relaxation = self._relaxed(
+                self._cell.without(number), f"vacancy on site {number}", self._settings.fmax / 2
+            )
             positions = relaxation.structure.cart_coords.tolist()
             positions.insert(number, self._cell.structure.cart_coords[number].tolist())
             energy = relaxation.energy_per_atom * len(relaxation.structure)
@@ -146,24 +156,34 @@ class Survey:
 
     def _band(self, hop: Hop, begin: Any, end: Any) -> Band:
         settings = self._settings
-        with self._records.log_file.open("a", encoding="utf-8", buffering=1) as log:
-            band = climb(
-                begin,
-                end,
-                self._potential.calculator,
-                images=settings.images,
-                fmax=settings.fmax,
-                steps=settings.steps,
-                log=log,
+        images = images_for(hop.length, settings.image_spacing)
+        band = self._climbed(begin, end, images)
+        if band.converged and band.unseen > NUMERICAL_ERROR:
+            self._records.log(
+                f"{images} images may miss {band.unseen:.3f} eV of the summit, so more are taken"
             )
+            band = self._climbed(begin, end, 2 * images + 1)
         if not band.converged:
             raise RejectedError(
                 FailureKind.NOT_CONVERGED,
                 f"{self._formula}: the band of a hop of {hop.length:.2f} angstrom has a force of {band.max_force:.2g} "
-                f"eV/angstrom left (fmax {settings.fmax:g}) after {band.steps} steps; raise steps, or images where the "
-                "path is long or bent",
+                f"eV/angstrom left (fmax {settings.fmax:g}) after {band.steps} steps; raise steps, or lower "
+                "image_spacing where the path is bent",
             )
         return band
+
+    def _climbed(self, begin: Any, end: Any, images: int) -> Band:
+        settings = self._settings
+        with self._records.log_file.open("a", encoding="utf-8", buffering=1) as log:
+            return climb(
+                begin,
+                end,
+                self._potential.calculator,
+                images=images,
+                fmax=settings.fmax,
+                steps=settings.steps,
+                log=log,
+            )
 
     def _keep(self, hop: Hop, band: Band) -> None:
         numbers = self._cell.number_of(hop.first), self._cell.number_of(hop.second, hop.image)
@@ -178,18 +198,17 @@ class Survey:
             "forward": saddle - ends[0],
             "backward": saddle - ends[1],
             "images": [energy - ends[0] for energy in band.energies],
+            "unseen": band.unseen,
             "max_force": band.max_force,
             "steps": band.steps,
         }
         self._records.log(f"barrier {saddle - ends[0]:.3f} eV forward, {saddle - ends[1]:.3f} eV backward")
         self._records.save()
 
-    def _relaxed(self, structure: pmg.Structure, what: str) -> Relaxation:
-        settings = self._settings
+    def _relaxed(self, structure: pmg.Structure, what: str, fmax: float) -> Relaxation:
+        steps = self._settings.steps
         try:
-            found = relax(
-                structure, self._potential, fmax=settings.fmax / 2, steps=settings.steps, cell=False
-            )
+            found = relax(structure, self._potential, fmax=fmax, steps=steps, cell=False)
         except RelaxationExploded as error:
             raise RejectedError(FailureKind.EXPLODED, f"{what}: {error}") from error
         except NonFiniteEnergy as error:
@@ -197,8 +216,8 @@ class Survey:
         if not found.converged:
             raise RejectedError(
                 FailureKind.NOT_CONVERGED,
-                f"{self._formula}, {what}: a force of {found.max_force:.2g} eV/angstrom is left (asked for "
-                f"{settings.fmax / 2:g}) after {settings.steps} steps; raise steps or fmax",
+                f"{self._formula}, {what}: a force of {found.max_force:.2g} eV/angstrom is left (asked for {fmax:g}) "
+                f"after {steps} steps; raise steps or fmax",
             )
         return found
 
@@ -227,10 +246,7 @@ class Survey:
     def _begun(self, structure: pmg.Structure, folder: Path) -> HopRecords:
         """The primitive cell at rest, and the supercell to compute in."""
         settings = self._settings
-        unit = primitive_cell(structure)
-        relaxed = self._relaxed(unit, "the crystal")
-        if relaxed.steps:
-            unit = primitive_cell(relaxed.structure)
+        unit = self._at_rest(primitive_cell(structure))
         matrix = smallest_supercell(unit.lattice, settings.image_distance)
         atoms = round(abs(float(np.linalg.det(matrix)))) * len(unit)
         if atoms > settings.most_atoms:
@@ -242,3 +258,12 @@ class Survey:
         records = HopRecords(folder, unit, matrix)
         records.log(f"{len(unit)} atoms in the primitive cell, {atoms} in the supercell")
         return records
+
+    def _at_rest(self, unit: pmg.Structure) -> pmg.Structure:
+        """The primitive cell relaxed, with less symmetry than before where that is deeper."""
+        fmax = self._settings.fmax / 5  # it is small, and a shallow slope off a saddle is a small force
+        relaxed = self._relaxed(unit, "the crystal", fmax)
+        shaken = self._relaxed(rattled(unit), "the crystal off its symmetry", fmax)
+        if shaken.energy_per_atom < relaxed.energy_per_atom - DEEPER:
+            return primitive_cell(shaken.structure)
+        return primitive_cell(relaxed.structure) if relaxed.steps else unit

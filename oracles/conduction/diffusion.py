@@ -3,9 +3,10 @@
 kinisi fits the mean squared displacement with its full covariance, estimated from the trajectory itself, and samples
 the posterior of the slope (McCluskey, Coles, Morgan, J. Chem. Theory Comput. 21, 79 (2025),
 doi:10.1021/acs.jctc.4c01249).
-kinisi's own variances are too noisy on short runs of few ions: of 40 lattice walks with a known answer (32 ions, some
-45 hops) some slopes diverged. Here each has the form it has for any random walk and only its size from the data: 39 of
-the 40 intervals of 95 % held, the mean was 4 % low, and the error claimed (41 %) was above the true scatter (24 %).
+kinisi's own variances are too noisy on short runs of few ions: of 40 lattice walks with a known answer (seeds 0 to 39,
+32 ions, some 45 hops) some slopes diverged. Here each has the form it has for any random walk and only its size from
+the data. That form, the lags, where the diffusive regime begins and BIAS were chosen on those 40 walks; how well the
+intervals hold on walks that nothing was chosen on is told in docs/benchmarks.md (experiments/benchmark_diffusion.py).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oracles.simulation_cell import SimulationCell
-from oracles.trajectory import Floats, Trajectory
+from oracles.conduction.simulation_cell import SimulationCell
+from oracles.conduction.trajectory import Floats, Trajectory
 
 LAGS = 20
 LONGEST_LAG = 0.5  # of the run

@@ -141,5 +141,5 @@ def write_calibration(calibration: Calibration, path: Path) -> None:
 
 @lru_cache(maxsize=1)
 def shipped_calibration() -> Calibration:
-    """The calibration for lithium that comes with matloop; docs/oracles.md says how good it is."""
+    """The calibration for lithium that comes with matloop; docs/oracles.conduction.md says how good it is."""
     return read_calibration(Path(str(files("oracles"))) / "data" / SHIPPED_FILE)

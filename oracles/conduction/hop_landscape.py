@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from oracles.hops import Hop
-from oracles.percolation import Link, percolation_energies
+from oracles.conduction.hops import Hop
+from oracles.conduction.percolation import Link, percolation_energies
 
 WORTHWHILE = 0.01  # eV; a hop that cannot lower the barrier by more is not computed
 

@@ -24,14 +24,14 @@ from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from materials.settings import InputPath
 from oracles.base import OracleSettings
-from oracles.calibration import (
+from oracles.conduction.calibration import (
     SHIPPED_DIMENSIONS,
     SHIPPED_ION,
     Calibration,
     read_calibration,
     shipped_calibration,
 )
-from oracles.framework import Framework, framework_of
+from oracles.conduction.framework import Framework, framework_of
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
 if TYPE_CHECKING:
