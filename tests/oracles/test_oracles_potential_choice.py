@@ -18,11 +18,11 @@ from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.potential import Potential
 from oracles.base import OracleSettings
 from oracles.committee import CommitteeSettings
+from oracles.conduction.md import MolecularDynamicsSettings
+from oracles.conduction.neb import NebSettings
 from oracles.hull import HullSettings
 from oracles.insertion import InsertionSettings
 from oracles.learned import LearnedSettings
-from oracles.conduction.md import MolecularDynamicsSettings
-from oracles.conduction.neb import NebSettings
 from oracles.relax import RelaxSettings
 
 EMT_PATH = "ase.calculators.emt:EMT"
