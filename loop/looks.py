@@ -28,7 +28,8 @@ def look_in_worker(potential: str, crystal: Crystal) -> Look | None:
     from materials.potential import load_potential
 
     try:
-        return look_at(crystal, load_potential(potential))
+        # All workers look at once, and a GPU is for one process alone.
+        return look_at(crystal, load_potential(potential, device="cpu"))
     except Exception:
         log.exception("%s could not be looked at", crystal.formula)
         return None

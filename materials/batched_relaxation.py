@@ -19,7 +19,7 @@ from pymatgen.core import Lattice, Structure
 
 from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.memory import is_out_of_memory
-from materials.potential import Potential, to_atoms
+from materials.potential import Potential, has_gpu, to_atoms
 from materials.relaxation import (
     GIGAPASCAL,
     SHORTEST_DISTANCE,
@@ -44,11 +44,7 @@ End = Relaxation | Exception
 
 def can_batch() -> bool:
     """Whether torch-sim is installed and torch finds a GPU; torch is imported only where torch-sim is installed."""
-    if find_spec("torch_sim") is None:
-        return False
-    import torch
-
-    return bool(torch.cuda.is_available())
+    return find_spec("torch_sim") is not None and has_gpu()
 
 
 @dataclass
@@ -85,6 +81,7 @@ class BatchedRelaxation:
         self._fmax, self._steps, self._cell, self._pressure = fmax, steps, cell, pressure
         self._sphere = 4 / 3 * pi * float(self._model.cutoff) ** 3  # angstrom^3
         self._flying: list[_Task] = []
+        self._held: dict[int, _Task] = {}  # all in memory: flying, waiting, ended and not yet replaced
         self.pairs = PAIRS_PER_BATCH[self._model.device.type] if pairs is None else pairs
 
     def relax(self, structures: Sequence[Structure]) -> Iterator[tuple[int, End]]:
@@ -121,16 +118,14 @@ class BatchedRelaxation:
 
     def _alone(self, structure: Structure) -> End:
         try:
-            return relax(
-                structure,
-                self._potential,
-                fmax=self._fmax,
-                steps=self._steps,
-                cell=self._cell,
-                pressure=self._pressure,
-            )
+            limits: dict[str, Any] = {"fmax": self._fmax, "steps": self._steps}
+            return relax(structure, self._potential, cell=self._cell, pressure=self._pressure, **limits)
         except (RelaxationError, UnsupportedElementError, CalculatorFaultError) as error:
             return error
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return error.with_traceback(None)
+            raise
 
     def _within_memory(self, tasks: Sequence[_Task], optimizer: str) -> Iterator[tuple[_Task, End]]:
         """Each task and its end; what was under way when memory ran out begins again in smaller batches."""
@@ -154,13 +149,13 @@ class BatchedRelaxation:
                     yield task, self._alone(task.structure)
                 return
             torch.cuda.empty_cache()
-            if len(self._flying) == 1:
-                [task] = self._flying
+            if len(self._held) == 1 and self._held.keys() <= left.keys():
+                [task] = self._held.values()
                 del left[task.index]
                 yield task, error
             else:
-                self.pairs = min(self.pairs, sum(task.pairs for task in self._flying)) / 2
-                log.warning("memory ran out with %d structures in a batch; halved", len(self._flying))
+                self.pairs = min(self.pairs, sum(task.pairs for task in self._held.values())) / 2
+                log.warning("memory ran out with %d structures in it; the batch is halved", len(self._held))
 
     def _in_flight(
         self, tasks: Sequence[_Task], optimizer: str
@@ -169,6 +164,7 @@ class BatchedRelaxation:
         import torch
         from torch_sim import InFlightAutoBatcher
 
+        self._held.clear()
         init, step = _functions(optimizer, self._cell, self._pressure)
         # torch-sim counts atoms^2 / nm^3
         room = self.pairs / self._sphere * 1000 * (1 + ROUNDING)
@@ -179,10 +175,11 @@ class BatchedRelaxation:
             self._flying = [tasks[place] for place in batcher.current_idx]
             ends = self._judge(state, optimizer)
             if any(ends):
-                for task, end in zip(self._flying, ends, strict=True):
-                    if end is not None:
-                        yield task, end
+                ended = [(task, end) for task, end in zip(self._flying, ends, strict=True) if end is not None]
+                yield from ended
                 state, _ = batcher.next_batch(state, torch.tensor([end is not None for end in ends]))
+                for task, _ in ended:
+                    del self._held[task.index]
             else:
                 state = step(state, self._model)
                 for task in self._flying:
@@ -201,13 +198,12 @@ class BatchedRelaxation:
                     break
                 chunk.append(task)
             place += len(chunk)
-            self._flying = chunk
             for task in chunk:
+                self._held[task.index] = task
                 task.steps, task.start = 0, None
             atoms = [to_atoms(task.structure) for task in chunk]
-            yield from init(
-                initialize_state(atoms, self._model.device, self._model.dtype), self._model
-            ).split()
+            begun = initialize_state(atoms, self._model.device, self._model.dtype)
+            yield from init(begun, self._model).split()
 
     def _judge(self, state: Any, optimizer: str) -> list[Relaxation | RelaxationError | None]:
         """For each structure under way: how it ended, None where it goes on."""

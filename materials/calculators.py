@@ -17,6 +17,7 @@ from errno import EDQUOT, ENOSPC
 from functools import cached_property, lru_cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pymatgen.core import Structure
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from materials.checked import CheckedCalculator
 
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+NOT_STARTED = (126, 127)
+"""Exit codes of a shell that may not run a program, or finds none (POSIX)."""
+KILLED = (-15, -9, 128 + 15, 128 + 9)
+"""Exit codes of a program that the system ended, most often for want of memory; the last two are a shell's."""
 
 
 class UnsupportedElementError(ValueError):
@@ -46,10 +51,13 @@ class UnsupportedElementError(ValueError):
 
 
 class CalculatorFaultError(ValueError):
-    """A calculator gave no result that can be used: it raised, or what it gave is no energy, force or stress."""
+    """A calculator gave no result that can be used: it raised, or what it gave is no energy, force or stress.
 
-    def __init__(self, kind: FailureKind, message: str) -> None:
-        self.kind = kind
+    mendable: the trouble is the machine's (a missing program, a server that does not answer), not the material's.
+    """
+
+    def __init__(self, kind: FailureKind, message: str, mendable: bool = False) -> None:
+        self.kind, self.mendable = kind, mendable
         super().__init__(message)
 
 
@@ -195,12 +203,17 @@ def fault_of(name: str, error: Exception) -> Exception:
         return error
     said = f"{name} raised {_said(error)}"
     if isinstance(error, ImportError):
-        return CalculatorFaultError(FailureKind.MISSING_PROGRAM, f"{said}; pip install {error.name or 'it'}")
-    if isinstance(error, FileNotFoundError | PermissionError | BadConfiguration | CalculatorSetupError):
-        return CalculatorFaultError(
-            FailureKind.MISSING_PROGRAM,
-            f"{said}; install the program or file it looks for, or change `arguments`",
-        )
+        remedy = f"pip install {error.name or 'it'}"
+        return CalculatorFaultError(FailureKind.MISSING_PROGRAM, f"{said}; {remedy}", mendable=True)
+    absent = (FileNotFoundError, PermissionError, BadConfiguration, CalculatorSetupError)
+    exit_code = _exit_code(error)
+    if isinstance(error, absent) or exit_code in NOT_STARTED:
+        remedy = "install the program or file it looks for, or change `arguments`"
+        return CalculatorFaultError(FailureKind.MISSING_PROGRAM, f"{said}; {remedy}", mendable=True)
+    if isinstance(error, OSError) or exit_code in KILLED:
+        kind = FailureKind.MISSING_PROGRAM if isinstance(error, OSError) else FailureKind.WORKER_LOST
+        remedy = "see that the machine, or the server it asks, works again, and run once more"
+        return CalculatorFaultError(kind, f"{said}; {remedy}", mendable=True)
     if isinstance(error, PropertyNotImplementedError):
         return CalculatorFaultError(
             FailureKind.BAD_RESULT, f"{said}; mend the calculator or choose another potential"
@@ -210,6 +223,16 @@ def fault_of(name: str, error: Exception) -> Exception:
     return CalculatorFaultError(
         FailureKind.ERROR, f"{said}; run it on this material alone, and change `arguments` or the potential"
     )
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Of the program that a calculator ran in vain, below 0 where a signal ended it; None where no program failed."""
+    from ase.calculators.calculator import CalculationFailed
+
+    if isinstance(error, CalledProcessError):
+        return int(error.returncode)
+    told = re.search(r"with error code (-?\d+)$", str(error))  # ASE keeps it in the text alone
+    return int(told.group(1)) if isinstance(error, CalculationFailed) and told else None
 
 
 def _said(error: BaseException) -> str:

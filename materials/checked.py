@@ -53,7 +53,11 @@ class CheckedCalculator(Calculator):  # type: ignore[misc]
             return self._inner.get_property(item, self.atoms)
         except Exception as error:
             fault = fault_of(self._name, error)
-            if isinstance(fault, CalculatorFaultError) and fault.kind is FailureKind.ERROR:
+            if (
+                isinstance(fault, CalculatorFaultError)
+                and fault.kind is FailureKind.ERROR
+                and not fault.mendable
+            ):
                 unknown = self._unknown_elements(str(error))
                 if unknown:
                     formula = self.atoms.get_chemical_formula()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from materials.base import Bound, Measurement
-from materials.properties import PROPERTIES, Property, property_named
+from materials.properties import CONDITIONS, PROPERTIES, Property, property_named
 
 # Computed columns of the public mp_20, perov_5 and mpts_52 sets: the Materials Project's PBE values.
 PUBLIC_COLUMNS = {"formation_energy_per_atom": "formation_energy", "e_above_hull": "energy_above_hull"}
@@ -20,11 +20,12 @@ LIKENESS = 0.9
 
 @dataclass(frozen=True)
 class _Column:
-    """One property's columns: header of the value, and of the details that the table has."""
+    """One property's columns: header of the value, and of the details and conditions that the table has."""
 
     property: Property
     header: str
     details: Mapping[str, str]
+    conditions: Mapping[str, str]
     fidelity: str
 
 
@@ -32,7 +33,8 @@ class MeasuredColumns:
     """Turns rows of a table into measurements.
 
     A column is named after a registered property, with or without its unit: `band_gap` or `band_gap (eV)`.
-    `band_gap_std`, `band_gap_bound` (exact, upper or lower) and `band_gap_fidelity` say more about it.
+    `band_gap_std`, `band_gap_bound` (exact, upper or lower) and `band_gap_fidelity` say more about it, and columns such
+    as `diffusivity_temperature (K)` under which conditions (those of `CONDITIONS`) it was measured.
     Without a fidelity column a value counts as `experiment`; in a table with computed columns of the public
     mp_20 sets, as `PBE`.
     """
@@ -44,10 +46,13 @@ class MeasuredColumns:
         for name, column in names.items():
             owner = PUBLIC_COLUMNS.get(name, name)
             if owner in PROPERTIES:
-                _check_unit(column, property_named(owner))
+                _check_unit(column, owner, property_named(owner).unit)
                 details = {d: names[f"{name}_{d}"] for d in DETAILS if f"{name}_{d}" in names}
+                conditions = {c: names[f"{name}_{c}"] for c in CONDITIONS if f"{name}_{c}" in names}
+                for condition, of_condition in conditions.items():
+                    _check_unit(of_condition, f"{name}_{condition}", CONDITIONS[condition])
                 fidelity = "PBE" if public else "experiment"
-                self._columns.append(_Column(property_named(owner), column, details, fidelity))
+                self._columns.append(_Column(property_named(owner), column, details, conditions, fidelity))
             else:
                 _check_other(name, column, names)
 
@@ -65,19 +70,19 @@ def _bare_name(column: str) -> str:
     return re.sub(r"\s*\(.*\)\s*$", "", column).strip()
 
 
-def _check_unit(column: str, owner: Property) -> None:
-    unit = re.search(r"\((.*)\)\s*$", column)
-    if unit and unit.group(1).strip() != owner.unit:
+def _check_unit(column: str, name: str, unit: str) -> None:
+    told = re.search(r"\((.*)\)\s*$", column)
+    if told and told.group(1).strip() != unit:
         raise ValueError(
-            f"column {column!r}: {owner.name} is read in {owner.unit}; convert the values "
-            f"and rename the column to {owner.name!r}"
+            f"column {column!r}: {name} is read in {unit}; convert the values and rename the column to {name!r}"
         )
 
 
 def _check_other(name: str, column: str, names: Mapping[str, str]) -> None:
     """Raises ValueError for a column that was probably meant to be measured, and for an orphaned detail."""
-    base, _, detail = name.rpartition("_")
-    if detail in DETAILS and (base in PROPERTIES or base in PUBLIC_COLUMNS):
+    detail = next((d for d in (*DETAILS, *CONDITIONS) if name.endswith(f"_{d}")), "")
+    base = name.removesuffix(f"_{detail}")
+    if detail and (base in PROPERTIES or base in PUBLIC_COLUMNS):
         if base not in names:
             raise ValueError(f"column {column!r} has no column {base!r} beside it; add it or drop this one")
         return
@@ -119,6 +124,11 @@ def _measurement(column: _Column, row: Mapping[str, str]) -> Measurement:
         oracle="data",
         std=std,
         bound=_bound(cells.get("bound", ""), column),
+        conditions={
+            condition: _number(row[header], header)
+            for condition, header in column.conditions.items()
+            if (row.get(header) or "").strip()
+        },
     )
 
 

@@ -19,7 +19,6 @@ import numpy as np
 import pymatgen.core as pmg
 from numpy.typing import NDArray
 
-from materials.chemistry import oxidation_states
 from materials.corrections import require_corrected
 from materials.decomposition import Subsystem, decompose, why_sparse
 from materials.hull import DecompositionPhase, ReferenceHull, phases_of
@@ -146,11 +145,16 @@ class Electrochemistry:
 
 
 def ion_charge(symbol: str) -> int:
-    """The charge of a mobile cation: the largest of the element's usual oxidation states."""
-    states = [state for state in oxidation_states(symbol) if state > 0]
+    """The charge of a mobile cation: the lowest of the element's common positive oxidation states (from pymatgen).
+
+    Copper moves as Cu+, as in CuI and the Chevrel phases, though Cu2+ is the commoner.
+    """
+    if symbol == "Cu":
+        return 1
+    states = [int(state) for state in pmg.Element(symbol).common_oxidation_states if state > 0]
     if not states:
         raise ValueError(f"{symbol} forms no cation, so nothing is measured against its metal")
-    return max(states)
+    return min(states)
 
 
 def _opened(system: Subsystem, ends: Floats, mobile_ion: str, voltage: float) -> tuple[Subsystem, Floats]:

@@ -126,6 +126,13 @@ class Potential:
         return 2 * sum(scalar_channels(gate) for gate in gates)
 
 
+def has_gpu() -> bool:
+    """Whether torch finds a GPU; imports torch."""
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def load_potential(name: str = "7net-0", sha256: str | None = None, device: str = "auto") -> Potential:
     """The potential of that name, loaded once per process.
 
@@ -134,9 +141,7 @@ def load_potential(name: str = "7net-0", sha256: str | None = None, device: str 
     Raises as `find_checkpoint` does, and ValueError for a modal that the model does not have.
     """
     if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if has_gpu() else "cpu"
     return _load(name, sha256, device)
 
 

@@ -203,6 +203,10 @@ PROPERTIES: dict[str, Property] = {
     )
 }
 
+STRAINS = ("strain_xx", "strain_yy", "strain_zz", "strain_yz", "strain_xz", "strain_xy")
+CONDITIONS = {"temperature": "K", "pressure": "GPa", "strain": "1", **dict.fromkeys(STRAINS, "1")}
+"""Units of the conditions a property may be measured under; strains as Voigt counts them, or one along all axes."""
+
 
 def property_named(name: str) -> Property:
     """The registered property. Raises ValueError naming the nearest known names."""

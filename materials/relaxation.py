@@ -188,8 +188,8 @@ def relax(
         except (RelaxationError, CalculatorFaultError) as error:
             failure = error
             spent += run.steps
-            # An input that is already broken does not get better with another optimiser.
-            if not run.started:
+            # An input that is already broken does not get better with another optimiser, nor does the machine.
+            if not run.started or (isinstance(error, CalculatorFaultError) and error.mendable):
                 break
             continue
         return run.result(name, converged, spent + run.steps)

@@ -50,7 +50,6 @@ class CommitteeSettings(OracleSettings):
     """Doubted above, eV/angstrom; found likewise."""
     farthest: float = Field(default=1.43, gt=0)
     """Doubted when farther from the training data; 99 % of known phases near the hull are nearer than the default."""
-    resources: ClassVar[Resources] = Resources(memory=2.0)
     typical_seconds: ClassVar[float] = 1.0
 
     @field_validator("potentials")
@@ -63,6 +62,10 @@ class CommitteeSettings(OracleSettings):
                     f"{choice.potential} is there twice; a potential never disagrees with itself"
                 )
         return potentials
+
+    @property
+    def resources(self) -> Resources:  # type: ignore[override]  # depends on the machine
+        return Resources(memory=2.0, gpus=int(any(choice.takes_gpu for choice in self.potentials)))
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -15,12 +15,13 @@ from materials.electrochemistry import ion_charge
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
 from materials.properties import property_named
-from oracles.base import Oracle, OracleSettings, Resources
+from oracles.base import Oracle, OracleSettings
 from oracles.one_by_one import Answer, FailedError, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
 from oracles.reference_choice import latest_energy
 from oracles.relax import RelaxSettings
 
+FARADAY = 96485.33212 / 3.6  # mAh/mol (CODATA 2018)
 RATTLE = 0.02  # angstrom; a start with all its symmetry would hide that the framework collapses
 VOLUME_CHANGE = (-0.4, 0.5)  # beyond it the framework is another one, even if its atoms lie alike
 
@@ -37,7 +38,7 @@ class InsertionSettings(PotentialSettings):
     """Most steps of each optimiser."""
     correction: CorrectionScheme = Field(default=CorrectionScheme.materials_project_2020)
     """Energy corrections of both electrodes; `none` is refused."""
-    resources: ClassVar[Resources] = Resources(memory=1.5)
+    memory: ClassVar[float] = 1.5
     typical_seconds: ClassVar[float] = 15.0
 
     @field_validator("mobile_ion")
@@ -70,8 +71,8 @@ class InsertionSettings(PotentialSettings):
             return None
         if makers[-1].why_incomparable is not None:
             return (
-                f"{makers[-1].kind} {makers[-1].why_incomparable}, and the charged electrode would be relaxed without "
-                "pressure or strain; relax freely before it"
+                f"{makers[-1].kind} {makers[-1].why_incomparable}, and the charged electrode would be relaxed with its "
+                "cell, without pressure or strain; relax freely before it"
             )
         if makers[-1].energy_source == self.model_version():
             return None
@@ -95,7 +96,8 @@ class InsertionOracle(OneByOneOracle):
     """Answers with the pair's voltage against the metal, its capacity and its change of volume.
 
     Source of the voltage: Aydinol, Kohan, Ceder, Cho, Joannopoulos, Phys. Rev. B 1997, 56, 1354
-    (doi:10.1103/PhysRevB.56.1354), by pymatgen's InsertionElectrode.
+    (doi:10.1103/PhysRevB.56.1354). It agrees with pymatgen's InsertionElectrode, which counts silver as Ag3+ and
+    copper as Cu4+, the highest states it knows, and so cannot be asked here.
     """
 
     def __init__(self, settings: InsertionSettings) -> None:
@@ -111,14 +113,19 @@ class InsertionOracle(OneByOneOracle):
         charged = outcome.material.structure
         _check_kept(discharged, framework, charged)
         charged_energy = outcome.measurements[0].value
-        electrode = self._electrode(discharged, energy.value, charged, charged_energy)
-        ions = discharged.composition[self._settings.mobile_ion] * ion_charge(self._settings.mobile_ion)
+        ions = discharged.composition[self._settings.mobile_ion]
+        electrons = ions * ion_charge(self._settings.mobile_ion)
+        gained = (
+            self._corrected(charged, charged_energy)
+            + ions * self._metal
+            - self._corrected(discharged, energy.value)
+        )
         values = {
-            "average_voltage": electrode.get_average_voltage(),
-            "gravimetric_capacity": electrode.get_capacity_grav(),
+            "average_voltage": gained / electrons,
+            "gravimetric_capacity": electrons * FARADAY / discharged.composition.weight,
             "volume_change": charged.volume / discharged.volume - 1,
         }
-        stds = {"average_voltage": (energy.std or 0.0) * len(discharged) / ions}
+        stds = {"average_voltage": (energy.std or 0.0) * len(discharged) / electrons}
         measurements = tuple(
             Measurement(
                 property=name,
@@ -155,21 +162,9 @@ class InsertionOracle(OneByOneOracle):
             raise ended(outcome.failure.kind, message, outcome.provenance)
         return outcome
 
-    def _electrode(
-        self, discharged: pmg.Structure, energy: float, charged: pmg.Structure, charged_energy: float
-    ) -> Any:
-        from pymatgen.apps.battery.insertion_battery import InsertionElectrode
-        from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
-
-        scheme = self._settings.correction
-        pair = [
-            ComputedStructureEntry(
-                structure, per_atom * len(structure), correction_per_atom(structure, scheme) * len(structure)
-            )
-            for structure, per_atom in ((discharged, energy), (charged, charged_energy))
-        ]
-        metal = ComputedEntry(self._settings.mobile_ion, self._metal)
-        return InsertionElectrode.from_entries(pair, metal)
+    def _corrected(self, electrode: pmg.Structure, per_atom: float) -> float:
+        """Corrected energy of the whole cell, eV, from the uncorrected one in eV/atom."""
+        return (per_atom + correction_per_atom(electrode, self._settings.correction)) * len(electrode)
 
     def _energy_of_metal(self) -> float:
         """Of the metal's known ground state with the same potential, eV/atom; elements carry no correction."""

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from materials.base import Bound, Material, Measurement
 from materials.evaluation import FailureKind, Request
+from materials.potential import has_gpu
 from materials.properties import property_named
-from oracles.base import OracleSettings
+from oracles.base import OracleSettings, Resources
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 from surrogates.conduction_columns import MOBILE
 from surrogates.descriptors import Descriptor
@@ -77,6 +78,11 @@ class LearnedSettings(OracleSettings):
                 "learned"
             )
         return self
+
+    @property
+    def resources(self) -> Resources:  # type: ignore[override]  # depends on the machine
+        # The descriptors are those of a potential, and lie where it does.
+        return Resources(gpus=int(has_gpu()))
 
     @property
     def needed_elements(self) -> tuple[str, ...]:

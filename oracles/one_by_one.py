@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from materials.base import Material, Measurement
+import numpy as np
+
+from materials.base import Crystal, Material, Measurement
 from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.evaluation import Failure, FailureKind, Outcome, Request, Status
 from oracles.base import Oracle
+
+SAME_CELL = 1e-8  # angstrom; less than the cell of any relaxation moves
 
 
 class NoAnswerError(Exception):
@@ -76,8 +80,7 @@ def without_potential(fault: UnsupportedElementError | CalculatorFaultError) -> 
     """Why a potential gave nothing, in the loop's words."""
     if isinstance(fault, UnsupportedElementError):
         return RejectedError(FailureKind.UNSUPPORTED_ELEMENT, str(fault))
-    mendable = fault.kind is FailureKind.MISSING_PROGRAM
-    return (FailedError if mendable else RejectedError)(fault.kind, str(fault))
+    return (FailedError if fault.mendable else RejectedError)(fault.kind, str(fault))
 
 
 def outcome_of(request: Request, answer: Answer | NoAnswerError, seconds: float) -> Outcome:
@@ -86,12 +89,13 @@ def outcome_of(request: Request, answer: Answer | NoAnswerError, seconds: float)
     if isinstance(answer, NoAnswerError):
         failure, status = answer.failure, answer.status
         answer = Answer((), provenance=answer.provenance)
+    held = _conditions_of_the_cell(request, answer)
     return Outcome(
         key=request.key,
         candidate_id=request.candidate.id,
         oracle=request.oracle,
         status=status,
-        measurements=answer.measurements,
+        measurements=tuple(replace(m, conditions={**held, **m.conditions}) for m in answer.measurements),
         material=answer.material,
         failure=failure,
         seconds=seconds,
@@ -99,3 +103,16 @@ def outcome_of(request: Request, answer: Answer | NoAnswerError, seconds: float)
         artifacts=answer.artifacts,
         doubt=answer.doubt,
     )
+
+
+def _conditions_of_the_cell(request: Request, answer: Answer) -> Mapping[str, float]:
+    """Pressure or strain under which an earlier oracle left the cell; none once the answer has another cell."""
+    relaxed = request.measured("energy_per_atom")
+    if relaxed is None:
+        return {}
+    before, after = request.material, answer.material
+    if isinstance(before, Crystal) and isinstance(after, Crystal):
+        cells = before.structure.lattice.matrix, after.structure.lattice.matrix
+        if not np.allclose(*cells, rtol=0, atol=SAME_CELL):
+            return {}
+    return relaxed.conditions

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from materials.calculators import IMPORT_PATH, CalculatorSource, ImportedCalculator, imported_calculator
 from materials.checkpoints import SHIPPED, is_pretrained, potential_version, split_modal
 from materials.settings import Settings, is_looking
-from oracles.base import OracleSettings
+from oracles.base import OracleSettings, Resources
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt")
 MATERIALS_PROJECT = "PBE of the Materials Project"
@@ -104,6 +104,13 @@ class PotentialChoice(Settings):
         """Whether it is a SevenNet model, which can be told many structures at once."""
         return self._imported() is None
 
+    @property
+    def takes_gpu(self) -> bool:
+        """Whether it is loaded onto a GPU of this machine; imports torch."""
+        from materials.potential import has_gpu
+
+        return self.is_sevennet and self.device != "cpu" and has_gpu()
+
     def _imported(self) -> ImportedCalculator | None:
         """The calculator that `potential` is the import path of; None where it is a checkpoint."""
         name, base = self.potential, Path(split_modal(self.potential)[0])
@@ -115,6 +122,13 @@ class PotentialChoice(Settings):
 
 class PotentialSettings(PotentialChoice, OracleSettings):
     """An oracle that computes with a potential: a SevenNet model, or any ASE calculator."""
+
+    memory: ClassVar[float] = 2.0
+    """Of one evaluation, GiB."""
+
+    @property
+    def resources(self) -> Resources:  # type: ignore[override]  # depends on the machine
+        return Resources(memory=self.memory, gpus=int(self.takes_gpu))
 
     @property
     def fidelity(self) -> str:

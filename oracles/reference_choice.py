@@ -55,7 +55,8 @@ class ReferenceSettings(OracleSettings):
         if makers[-1].why_incomparable is not None:
             return (
                 f"{makers[-1].kind} {makers[-1].why_incomparable}, but the reference hull holds energies of phases "
-                "relaxed without pressure or strain, and the two cannot be compared; relax freely before the hull"
+                "relaxed with their cell, without pressure or strain, and the two cannot be compared; relax freely "
+                "before the hull"
             )
         if makers[-1].energy_source == needed.version:
             return None

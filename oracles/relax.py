@@ -18,9 +18,9 @@ from materials.calculators import CalculatorFaultError, UnsupportedElementError
 from materials.evaluation import FailureKind, Outcome, Request
 from materials.memory import is_out_of_memory
 from materials.potential import Potential
-from materials.properties import property_named
+from materials.properties import STRAINS, property_named
 from materials.relaxation import Frame, NonFiniteEnergy, Relaxation, RelaxationError, relax
-from oracles.base import Resources
+from oracles.base import OracleSettings
 from oracles.guards import why_unphysical, why_wrong_volume
 from oracles.one_by_one import (
     Answer,
@@ -52,11 +52,12 @@ class RelaxSettings(PotentialSettings):
     """Relax the cell too."""
     keep_symmetry: bool = False
     """Hold the space group of the start."""
-    pressure: float = Field(default=0.0, le=1000)
-    """Hydrostatic pressure, GPa; with one the enthalpy is minimised and measured."""
+    pressure: float = Field(default=0.0, ge=-20, le=1000)
+    """Hydrostatic pressure, GPa, negative for tension; with one the enthalpy is minimised and measured."""
     strain: float | tuple[float, float, float, float, float, float] | None = None
     """Strain of the cell before its atoms are relaxed: one number along all axes, or xx, yy, zz, yz, xz, xy, the last
     three being twice the strain (Voigt). Needs `cell: false`."""
+    memory: ClassVar[float] = 1.5
     typical_seconds: ClassVar[float] = 10.0
 
     @model_validator(mode="after")
@@ -92,10 +93,6 @@ class RelaxSettings(PotentialSettings):
         return BATCH if self.batched else 1
 
     @property
-    def resources(self) -> Resources:  # type: ignore[override]  # depends on the machine
-        return Resources(memory=1.5, gpus=int(self.batched))
-
-    @property
     def measures(self) -> tuple[str, ...]:
         return ("energy_per_atom", *(["enthalpy_per_atom"] if self.pressure else []))
 
@@ -103,7 +100,27 @@ class RelaxSettings(PotentialSettings):
     def why_incomparable(self) -> str | None:
         if self.strain is not None:
             return "holds the cell under a strain"
-        return f"relaxes under a pressure of {self.pressure:g} GPa" if self.pressure else None
+        if self.pressure:
+            return f"relaxes under a pressure of {self.pressure:g} GPa"
+        return None if self.cell else "holds the cell"
+
+    @property
+    def conditions(self) -> dict[str, float]:
+        """Under which it leaves a crystal: the pressure (GPa) and the strain, where there is one."""
+        pressure = {"pressure": self.pressure} if self.pressure else {}
+        if self.strain is None:
+            return pressure
+        if isinstance(self.strain, float):
+            return pressure | {"strain": self.strain}
+        components = dict(zip(STRAINS, self.strain, strict=True))
+        return pressure | {name: value for name, value in components.items() if value}
+
+    def misfit(self, earlier: Sequence[OracleSettings]) -> str | None:
+        """Refuses a strain of a cell that is not at rest itself."""
+        before = next((o for o in reversed(earlier) if isinstance(o, RelaxSettings)), None)
+        if self.strain is None or before is None or not before.conditions:
+            return None
+        return f"a strain counts from a cell at rest, but the relax before it {before.why_incomparable}"
 
     def strained(self, structure: pmg.Structure) -> pmg.Structure:
         """The structure under `strain`, atoms following the cell; the structure itself where there is none."""
@@ -194,7 +211,7 @@ class RelaxOracle(OneByOneOracle):
 
     def _answer(self, request: Request, start: pmg.Structure, end: Relaxation | Exception) -> Answer:
         """What the end of a relaxation says. Raises NoAnswerError where its energy is not to be had or trusted."""
-        formula, pressure = request.material.formula, self._settings.pressure
+        formula = request.material.formula
         if isinstance(end, Exception):
             raise _reason(formula, end) from end
         provenance = self._provenance(start, end)
@@ -207,7 +224,7 @@ class RelaxOracle(OneByOneOracle):
                 unit=property_named(name).unit,
                 fidelity=self._settings.fidelity,
                 oracle=request.oracle,
-                conditions={"pressure": pressure} if pressure else {},
+                conditions=self._settings.conditions,
             )
             for name in self._settings.measures
         )

@@ -107,7 +107,7 @@ class TableOracle(OneByOneOracle):
         measurements = tuple(
             Measurement(
                 property=name,
-                value=values[name] + settings.noise * float(rng.standard_normal()),
+                value=_possible(name, values[name] + settings.noise * float(rng.standard_normal())),
                 unit=property_named(name).unit,
                 fidelity=settings.fidelity,
                 oracle=request.oracle,
@@ -117,6 +117,12 @@ class TableOracle(OneByOneOracle):
             for name in settings.properties
         )
         return Answer(measurements, provenance={"file": settings.file.name, "row": key})
+
+
+def _possible(name: str, value: float) -> float:
+    """A value with noise, kept within what the property can be: nobody measures a gap below 0."""
+    low, high = property_named(name).possible
+    return min(max(value, low), high)
 
 
 class AnswerTable:
@@ -142,6 +148,7 @@ class AnswerTable:
             for name, column in columns.items():
                 if (row[column] or "").strip():
                     values[name] = self._number(row[column], column, reader.line_num)
+                    self._check_possible(name, values[name], column, reader.line_num)
             if id_column is not None and row[id_column]:
                 self._by_id[row[id_column]] = values
             if row.get("formula"):
@@ -166,6 +173,14 @@ class AnswerTable:
                 "leave the cell empty where nothing is known"
             )
         return value
+
+    def _check_possible(self, name: str, value: float, column: str, line: int) -> None:
+        low, high = property_named(name).possible
+        if not low <= value <= high:
+            raise ValueError(
+                f"{self._file}, line {line}, column {column}: {value:g} is impossible (from {low:g} to {high:g} "
+                f"{property_named(name).unit}); correct it, or leave the cell empty"
+            )
 
     def find(self, request: Request) -> tuple[str, dict[str, float]]:
         """The key that matched and all values asked for. Raises RejectedError where one is missing."""

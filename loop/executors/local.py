@@ -12,13 +12,15 @@ from pydantic import Field
 from loop.executors.base import Dispatcher, ExecutorSettings
 from loop.executors.logs import descriptors_to
 from loop.executors.pool import START_SECONDS, Call, OverdueError, WorkerLostError, WorkerPool
-from loop.executors.records import attempt_folder, find_outcome
+from loop.executors.records import attempt_folder, find_outcome, outcome_file
 from loop.executors.tasks import RunningTask, evaluate_together, failed, preload
 from materials.base import Crystal
 from materials.evaluation import FailureKind, Outcome, Request, Ticket
 from oracles.base import OracleSettings
 
 WORKERS_LOG = "workers.log"
+SHARING = 3
+"""How much longer one of a batch may take than alone: they share the machine, and the first ends after many steps."""
 
 
 class LocalExecutorSettings(ExecutorSettings):
@@ -92,12 +94,14 @@ class LocalDispatcher(Dispatcher):
     def _ask(self, settings: OracleSettings, asked: Sequence[tuple[Request, int]]) -> None:
         materials = [request.material for request, _ in asked]
         atoms = sum(len(m.structure) if isinstance(m, Crystal) else 1 for m in materials)
+        seconds = settings.walltime or self.seconds_per_evaluation
         call = self._pool.submit(
-            (settings.walltime or self.seconds_per_evaluation) * len(asked),
+            seconds * SHARING if len(asked) > 1 else seconds,
             evaluate_apart,
             *(settings, tuple(asked), self.folder),
             weight=settings.typical_seconds * atoms,
             on_gpu=settings.resources.gpus > 0,
+            written=lambda: sum(outcome_file(self.folder, r.key, n).is_file() for r, n in asked),
         )
         self._batches.append(Batch(settings, tuple(asked), call))
 
@@ -119,7 +123,7 @@ class LocalDispatcher(Dispatcher):
         return [outcome for batch in ended for outcome in self._outcomes(batch)]
 
     def _outcomes(self, batch: Batch) -> list[Outcome]:
-        """What came of a batch; when it lost its worker twice, what is missing is asked again one by one."""
+        """What came of a batch; when it hung or lost its worker twice, what is missing is asked again one by one."""
         error = batch.call.future.exception()
         if error is None:
             return list(batch.call.future.result())
@@ -128,7 +132,7 @@ class LocalDispatcher(Dispatcher):
             written = find_outcome(self.folder, request.key, attempt) if len(batch.asked) > 1 else None
             if written is not None:
                 outcomes.append(written)
-            elif isinstance(error, WorkerLostError) and len(batch.asked) > 1:
+            elif isinstance(error, WorkerLostError | OverdueError) and len(batch.asked) > 1:
                 self._ask(batch.settings, [(request, attempt)])
             else:
                 outcomes.append(_failure(request, error, batch.call.seconds))

@@ -42,6 +42,14 @@ class Call:
     lost_before: bool = False
     on_gpu: bool = False
     """Done by the first worker alone, because two processes on one GPU would take its memory from one another."""
+    written: Callable[[], int] | None = None
+    """How much it has done; the call has its `seconds` anew whenever that has grown."""
+    seen: int = 0
+
+    def goes_on(self) -> bool:
+        """Whether it has done more since it was asked last."""
+        before, self.seen = self.seen, 0 if self.written is None else self.written()
+        return self.seen > before
 
 
 class Seat:
@@ -49,7 +57,7 @@ class Seat:
 
     def __init__(self, log_file: Path, preloads: list[tuple[Any, ...]]) -> None:
         self.worker = Worker(log_file)
-        self.since = time.monotonic()
+        self.since = self.heard = time.monotonic()
         self.starting: list[Future[Any]] = [self.worker.started]
         self.starting += [self.worker.submit(*preload) for preload in preloads]
         self.call: Call | None = None
@@ -72,7 +80,7 @@ class Seat:
     def limit(self) -> float:
         """When it will have taken too long, on the monotonic clock."""
         if self.call is not None:
-            return self.since + self.call.seconds
+            return self.heard + self.call.seconds
         return math.inf if self.started else self.since + START_SECONDS
 
     @property
@@ -84,6 +92,7 @@ class Seat:
         """Starts a call. Raises BrokenProcessPool."""
         self.answer = self.worker.submit(call.function, *call.arguments)
         self.call, self.since = call, time.monotonic()
+        self.heard = self.since
 
     def give(self) -> None:
         """Passes a finished call its result or exception, and is free again."""
@@ -126,12 +135,14 @@ class WorkerPool:
         *arguments: Any,
         weight: float = 1.0,
         on_gpu: bool = False,
+        written: Callable[[], int] | None = None,
     ) -> Call:
         """Queues a call that may take so many seconds; `weight` is a guess of how long it takes, in any unit.
 
+        With `written`, what it has done so far, it may take them after every piece.
         The call's future ends with the result, what the function raised, WorkerLostError or OverdueError.
         """
-        call = Call(function, arguments, seconds, weight, on_gpu=on_gpu)
+        call = Call(function, arguments, seconds, weight, on_gpu=on_gpu, written=written)
         self._queue.append(call)
         self._hand_out()
         return call
@@ -192,10 +203,13 @@ class WorkerPool:
         elif seat.answer is not None and seat.answer.done():
             seat.give()
         elif time.monotonic() >= seat.limit:
+            if call is not None and call.goes_on():
+                seat.heard = time.monotonic()
+                return
             self._replace(place)
             if call is not None:
                 remedy = "raise limits.seconds_per_evaluation, or the walltime of the oracle"
-                message = f"no answer after {call.seconds:g} s; killed ({remedy})"
+                message = f"no answer for {call.seconds:g} s; killed ({remedy})"
                 call.future.set_exception(OverdueError(message))
         elif seat.started:
             self._failed_starts = 0

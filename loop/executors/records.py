@@ -24,6 +24,11 @@ def attempt_folder(folder: Path, key: str, attempt: int) -> Path:
     return folder / key / str(attempt)
 
 
+def outcome_file(folder: Path, key: str, attempt: int) -> Path:
+    """Where one attempt at a request leaves its outcome, when there is one."""
+    return attempt_folder(folder, key, attempt) / OUTCOME_FILE
+
+
 def attempts_at(folder: Path, key: str) -> list[int]:
     """The numbers of all attempts at a request that left a folder, in order."""
     return sorted(int(p.name) for p in (folder / key).glob("*") if p.name.isdecimal())
@@ -65,7 +70,7 @@ def read_outcome(file: Path, key: str) -> Outcome:
 def find_outcome(folder: Path, key: str, attempt: int | None = None) -> Outcome | None:
     """The first valid outcome of a key, of one attempt or of all; invalid files are named and skipped."""
     for number in attempts_at(folder, key) if attempt is None else [attempt]:
-        file = attempt_folder(folder, key, number) / OUTCOME_FILE
+        file = outcome_file(folder, key, number)
         if not file.is_file():
             continue
         try:

@@ -231,7 +231,12 @@ def _measurement_fault(measurement: Measurement, settings: OracleSettings) -> st
     name = measurement.property
     if name not in settings.measures:
         return f"it measured {name}, which it does not declare (it declares {', '.join(settings.measures)})"
-    unit = PROPERTIES[name].unit if name in PROPERTIES else measurement.unit
-    if measurement.unit != unit:
-        return f"{name} is in {measurement.unit!r}, but its unit is {unit!r}"
+    known = PROPERTIES.get(name)
+    if known is None:
+        return None
+    if measurement.unit != known.unit:
+        return f"{name} is in {measurement.unit!r}, but its unit is {known.unit!r}"
+    low, high = known.possible
+    if not low <= measurement.value <= high:
+        return f"{name} is {measurement.value:g} {known.unit}, which is impossible (from {low:g} to {high:g})"
     return None

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from loop.line import Stage
 from loop.measuring.course import Course, Ending
 from loop.measuring.rows import Row
 from materials.base import Measurement
-from materials.properties import property_named
+from materials.properties import CONDITIONS, property_named
 
 NOT_YET = {
     Ending.NOT_MEASURED: "not measured yet; run the same command again",
     Ending.WAITING: "waits for an answer from outside; run the same command again later",
 }
 Cells = dict[str, str]
+Conditions = Mapping[str, Sequence[str]]
 
 
 def ending_of(row: Row, courses: Mapping[str, Course]) -> Ending:
@@ -29,7 +30,8 @@ def write_results(
     out: Path, rows: Sequence[Row], courses: Mapping[str, Course], line: Sequence[Stage]
 ) -> None:
     """Writes the table whole or not at all. Raises OSError."""
-    columns = _property_columns(line, None)
+    conditions = _conditions(courses.values())
+    columns = _property_columns(line, None, conditions)
     header = [*_cells(Row(0, "", ""), None, line), *columns, "seconds", "evaluation"]
     partial = out.with_name(out.name + ".part")
     with partial.open("w", newline="", encoding="utf-8") as handle:
@@ -39,7 +41,7 @@ def write_results(
             course = None if row.candidate is None else courses[row.candidate.id]
             cells = _cells(row, course, line)
             if course is not None:
-                cells |= _property_columns(line, course) | _evaluation(course)
+                cells |= _property_columns(line, course, conditions) | _evaluation(course)
             writer.writerow(cells)
     partial.replace(out)
 
@@ -72,7 +74,16 @@ def _evaluation(course: Course) -> Cells:
     return {"seconds": f"{course.seconds:.3f}", "evaluation": f"evaluations/{key}" if key else ""}
 
 
-def _property_columns(line: Sequence[Stage], course: Course | None) -> Cells:
+def _conditions(courses: Iterable[Course]) -> Conditions:
+    """By property, the conditions that any of its measurements carries."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for course in courses:
+        for measurement in course.walk.measurements:
+            found[measurement.property].update(measurement.conditions)
+    return {name: tuple(sorted(conditions)) for name, conditions in found.items()}
+
+
+def _property_columns(line: Sequence[Stage], course: Course | None, conditions: Conditions) -> Cells:
     """Cells of every property of the line, in the line's order.
 
     A property that several stages measure has columns for each of them, and the best of them in the plain ones.
@@ -82,15 +93,16 @@ def _property_columns(line: Sequence[Stage], course: Course | None) -> Cells:
     makers = Counter(name for stage in line for name in stage.settings.measures)
     cells: Cells = {}
     for name in makers:
-        cells |= _columns(name, "", best.get(name))
+        under = conditions.get(name, ())
+        cells |= _columns(name, "", best.get(name), under)
         for stage in line if makers[name] > 1 else ():
             if name in stage.settings.measures:
                 mine = {m.oracle: m for m in measurements if m.property == name}
-                cells |= _columns(name, f" by {stage.name}", mine.get(stage.name))
+                cells |= _columns(name, f" by {stage.name}", mine.get(stage.name), under)
     return cells
 
 
-def _columns(name: str, by: str, found: Measurement | None) -> Cells:
+def _columns(name: str, by: str, found: Measurement | None, conditions: Sequence[str]) -> Cells:
     unit = property_named(name).unit
     headers = (
         f"{name}{by} ({unit})",
@@ -98,10 +110,13 @@ def _columns(name: str, by: str, found: Measurement | None) -> Cells:
         f"{name}_bound{by}",
         f"{name}_fidelity{by}",
     )
+    under = [(c, f"{name}_{c}{by}" + (f" ({CONDITIONS[c]})" if c in CONDITIONS else "")) for c in conditions]
     if found is None:
-        return dict.fromkeys(headers, "")
+        return dict.fromkeys((*headers, *(header for _, header in under)), "")
     std = "" if found.std is None else number(found.std)
-    return dict(zip(headers, (number(found.value), std, str(found.bound), found.fidelity), strict=True))
+    cells = dict(zip(headers, (number(found.value), std, str(found.bound), found.fidelity), strict=True))
+    at = found.conditions
+    return cells | {header: number(at[condition]) if condition in at else "" for condition, header in under}
 
 
 def number(value: float) -> str:

@@ -106,4 +106,5 @@ def _columns(measurement: Measurement) -> dict[str, Any]:
         found[f"{name}_std"] = float(number(measurement.std))
     if measurement.bound is not Bound.EXACT:
         found[f"{name}_bound"] = str(measurement.bound)
+    found |= {f"{name}_{condition}": float(number(at)) for condition, at in measurement.conditions.items()}
     return found | {f"{name}_fidelity": measurement.fidelity}

@@ -163,14 +163,16 @@ class BondValenceOracle(OneByOneOracle):
             )
         ]
         if self._law is not None:
+            found = self._law.estimate(value, settings.temperature)
+            lowest = property_named("log_ionic_conductivity").possible[0]
             estimate = Measurement(
                 property="log_ionic_conductivity",
-                value=self._law.estimate(value, settings.temperature),
+                value=max(found, lowest),
                 unit=property_named("log_ionic_conductivity").unit,
                 fidelity=settings.fidelity,
                 oracle=request.oracle,
                 std=self._law.std,
-                bound=Bound.EXACT if percolates else Bound.UPPER,
+                bound=Bound.EXACT if percolates and found >= lowest else Bound.UPPER,
                 conditions={"temperature": settings.temperature},
             )
             measurements.append(estimate)

@@ -89,7 +89,7 @@ class MolecularDynamicsSettings(PotentialSettings):
 
     @property
     def resources(self) -> Resources:  # type: ignore[override]  # depends on the machine
-        return Resources(memory=2.0, gpus=int(self.batched))
+        return Resources(memory=2.0, gpus=int(self.takes_gpu))
 
     @property
     def typical_seconds(self) -> float:  # type: ignore[override]  # depends on what is asked

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from materials.base import Crystal, Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
-from oracles.base import OracleSettings, Resources
+from oracles.base import OracleSettings
 from oracles.conduction.hop_survey import Survey
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
@@ -42,7 +42,6 @@ class NebSettings(PotentialSettings):
     """Most atoms of the supercell; a material that needs more is rejected."""
     walltime: float | None = Field(default=7200, gt=0)
     """Seconds after which one evaluation is given up; asked again, it continues behind the last finished hop."""
-    resources: ClassVar[Resources] = Resources(memory=2.0)
     typical_seconds: ClassVar[float] = 600.0
 
     @field_validator("mobile_ion")

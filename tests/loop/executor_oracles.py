@@ -152,6 +152,9 @@ class TrialOracle(Oracle):
     def gives_infinity(self, request: Request) -> Iterator[Outcome]:
         yield self.answer(request, value=math.inf)
 
+    def gives_the_impossible(self, request: Request) -> Iterator[Outcome]:
+        yield self.answer(request, value=-0.5)
+
     def gives_a_negative_std(self, request: Request) -> Iterator[Outcome]:
         yield self.answer(request, std=-1.0)
 
@@ -183,6 +186,13 @@ class TrialOracle(Oracle):
     def hangs(self, request: Request) -> Iterator[Outcome]:
         self._started()
         time.sleep(3600)
+        yield self.answer(request)
+
+    def hangs_at_the_second(self, request: Request) -> Iterator[Outcome]:
+        yield from self.hangs(request) if request.replicate == 1 else self.answers(request)
+
+    def takes_a_second(self, request: Request) -> Iterator[Outcome]:
+        time.sleep(1)
         yield self.answer(request)
 
     def hangs_in_native_code(self, request: Request) -> Iterator[Outcome]:

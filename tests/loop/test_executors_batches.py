@@ -131,12 +131,21 @@ def test_one_of_a_running_batch_can_be_cancelled_and_the_others_go_on(
     assert outcomes[tickets[1].key].status is Status.DONE
 
 
-def test_the_time_of_a_batch_is_that_of_all_in_it(local: Dispatcher, tmp_path: Path) -> None:
-    settings = TrialSettings(does="hangs", mark=tmp_path, batch=3, walltime=0.2)
-    tickets = submit(local, settings, range(3))
+def test_a_batch_may_go_on_as_long_as_outcomes_come(local: Dispatcher, tmp_path: Path) -> None:
+    settings = TrialSettings(does="takes a second", mark=tmp_path, batch=9, walltime=1.0)
+    tickets = submit(local, settings, range(9))
+    outcomes = all_outcomes(local)
+    assert [outcomes[t.key].provenance["together"] for t in tickets] == [9] * 9
+
+
+def test_one_that_hangs_takes_no_other_of_its_batch_along(local: Dispatcher, tmp_path: Path) -> None:
+    settings = TrialSettings(does="hangs at the second", mark=tmp_path, batch=4, walltime=1.0)
+    tickets = submit(local, settings, range(4))
     outcomes = all_outcomes(local)
     failures = [outcomes[t.key].failure for t in tickets]
-    assert all(f is not None and f.kind is FailureKind.TIMEOUT and "0.6 s" in f.message for f in failures)
+    assert [f and f.kind for f in failures] == [None, FailureKind.TIMEOUT, None, None]
+    assert [outcomes[t.key].provenance["together"] for t in (tickets[0], tickets[2])] == [4, 1]
+    assert "no answer for 1 s" in str(failures[1])
 
 
 def test_one_worker_alone_has_the_gpu(local: Dispatcher, tmp_path: Path) -> None:

@@ -397,6 +397,10 @@ def test_real_oracles_give_structures_that_a_campaign_reads(tmp_path: Path, suff
     entries = {entry.name: entry for entry in read_materials(structures)}
     assert set(entries) == {"lif", "mgo"}
     measured = {m.property: m for m in entries["lif"].measurements}
+    conductivity = measured["log_ionic_conductivity"]
+    assert conductivity.conditions == {"temperature": 300.0}
+    assert cells["lif"]["log_ionic_conductivity_temperature (K)"] == "300"
+    assert cells["mgo"]["log_ionic_conductivity_temperature (K)"] == ""
     barrier = measured["migration_barrier"]
     assert (barrier.fidelity, f"{barrier.value:.9g}") == (
         "bond_valence",

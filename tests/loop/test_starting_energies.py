@@ -35,7 +35,6 @@ def config(**changes: Any) -> CampaignConfig:
         ({"surrogate": {"kind": "gp", "prior": "none"}}, ()),
         ({"surrogate": {"kind": "gp", "descriptor": "composition"}}, ()),
         ({"surrogate": {"kind": "gp", "potential": "7net-l3i5"}}, ()),
-        ({"oracles": [RELAX | {"cell": False}, HULL]}, ()),
         ({"oracles": [RELAX | {"keep_symmetry": True}, HULL]}, ()),
         ({"oracles": [RELAX | {"fmax": 0.5}, HULL]}, ()),
         ({"oracles": [RELAX, RELAX | {"fmax": 0.01}, HULL]}, ()),

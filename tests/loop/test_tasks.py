@@ -30,6 +30,10 @@ FAULTS = {
     "gives another key": (FailureKind.BAD_RESULT, "answered 0000000000000000"),
     "gives nan": (FailureKind.BAD_RESULT, "value is nan"),
     "gives infinity": (FailureKind.BAD_RESULT, "value is inf"),
+    "gives the impossible": (
+        FailureKind.BAD_RESULT,
+        "band_gap is -0.5 eV, which is impossible (from 0 to 30)",
+    ),
     "gives a negative std": (FailureKind.BAD_RESULT, "deviation -1.0 is negative"),
     "gives another property": (FailureKind.BAD_RESULT, "formation_energy, which it does not declare"),
     "gives another unit": (FailureKind.BAD_RESULT, "'meV', but its unit is 'eV'"),

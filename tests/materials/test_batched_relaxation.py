@@ -189,6 +189,45 @@ def test_a_batch_is_halved_until_it_fits_and_one_too_large_alone_fails(
     assert relaxation.pairs < before / 2
 
 
+def test_memory_that_runs_out_beside_others_condemns_nobody(
+    potential: Potential, alone: list[Relaxation]
+) -> None:
+    """The second start of two that together are too much: it fits alone, and is tried so."""
+    sizes: list[int] = []
+
+    def cramped(state: Any, output: Any) -> Any:
+        sizes.append(state.n_atoms)
+        if state.n_atoms == 2 and sizes.count(2) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return output
+
+    relaxation = BatchedRelaxation(Strange(potential, cramped), fmax=FMAX)  # type: ignore[arg-type]
+    relaxation.pairs = 1.01 * relaxation.pairs_of(STARTS[0])
+    assert same(ends_of(relaxation, STARTS[:2]), alone[:2])
+    assert sizes[0] == len(NACL)
+    assert sizes.count(2) > 1
+
+
+def test_one_too_large_for_the_memory_alone_ends_no_others(
+    potential: Potential, alone: list[Relaxation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a fault of the batch sends all to be relaxed one by one."""
+
+    def broken(state: Any, output: Any) -> Any:
+        raise RuntimeError("a singular matrix")
+
+    def cramped(structure: Structure, *args: Any, **options: Any) -> Relaxation:
+        if len(structure) > len(STARTS[0]):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return relax(structure, *args, **options)
+
+    monkeypatch.setattr("materials.batched_relaxation.relax", cramped)
+    relaxation = BatchedRelaxation(Strange(potential, broken), fmax=FMAX)  # type: ignore[arg-type]
+    ends = ends_of(relaxation, [NACL * (2, 1, 1), *STARTS[:2]])
+    assert isinstance(ends[0], torch.OutOfMemoryError)
+    assert same(ends[1:], alone[:2])
+
+
 REAL = """
 import resource
 from materials.batched_relaxation import BatchedRelaxation

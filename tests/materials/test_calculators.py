@@ -20,12 +20,14 @@ from materials.calculators import (
 from materials.evaluation import FailureKind
 from materials.potential import to_atoms
 from materials.relaxation import relax
+from oracles.one_by_one import FailedError, RejectedError, without_potential
 
 COPPER = Structure(Lattice.cubic(3.7), ["Cu"] * 4, [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 
 FAULTY = """
+import subprocess
 import numpy as np
-from ase.calculators.calculator import Calculator, SCFError, all_changes
+from ase.calculators.calculator import CalculationFailed, Calculator, SCFError, all_changes
 
 class Faulty(Calculator):
     implemented_properties = ["energy", "forces", "stress"]
@@ -50,6 +52,16 @@ class Faulty(Calculator):
             raise KeyError("a bug")
         elif self.fault == "program":
             raise FileNotFoundError("no such file: pw.x")
+        elif self.fault == "server":
+            raise ConnectionRefusedError(111, "the licence server does not answer")
+        elif self.fault == "not a program":
+            raise subprocess.CalledProcessError(127, "vasp_std")
+        elif self.fault == "may not run":
+            raise CalculationFailed('Calculator "vasp" failed with command "vasp" failed in /tmp with error code 126')
+        elif self.fault == "killed":
+            raise subprocess.CalledProcessError(-9, "vasp_std")
+        elif self.fault == "crash":
+            raise subprocess.CalledProcessError(-11, "vasp_std")
         elif self.fault == "electrons":
             raise SCFError("200 cycles")
         elif self.fault == "memory":
@@ -155,6 +167,11 @@ def test_what_cannot_be_a_calculator_is_said_before_it_is_used(
         ("nan", FailureKind.NOT_FINITE, "stress of Cu4 is not finite"),
         ("raise", FailureKind.ERROR, "KeyError: 'a bug'; run it on this material alone"),
         ("program", FailureKind.MISSING_PROGRAM, "pw.x; install the program"),
+        ("server", FailureKind.MISSING_PROGRAM, "licence server does not answer; see that the machine"),
+        ("not a program", FailureKind.MISSING_PROGRAM, "exit status 127.; install the program"),
+        ("may not run", FailureKind.MISSING_PROGRAM, "error code 126; install the program"),
+        ("killed", FailureKind.WORKER_LOST, "SIGKILL.*see that the machine"),
+        ("crash", FailureKind.ERROR, "SIGSEGV.*run it on this material alone"),
         ("electrons", FailureKind.NOT_CONVERGED, "200 cycles; change `arguments`"),
     ],
 )
@@ -164,6 +181,9 @@ def test_what_a_calculator_does_wrong_has_a_kind_and_a_remedy(
     with pytest.raises(CalculatorFaultError, match=said) as failed:
         relax(COPPER, faulty(fault))
     assert failed.value.kind is kind
+    transient = fault in ("program", "server", "not a program", "may not run", "killed")
+    assert failed.value.mendable is transient
+    assert isinstance(without_potential(failed.value), FailedError if transient else RejectedError)
 
 
 def test_a_lack_of_memory_stays_one(mine: Path) -> None:

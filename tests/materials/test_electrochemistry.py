@@ -243,7 +243,8 @@ def test_single_points_make_potentials_uncertain() -> None:
 
 
 def test_charges_turn_energies_into_volts() -> None:
-    assert [ion_charge(symbol) for symbol in ("Li", "Na", "Mg", "Zn", "Al")] == [1, 1, 2, 2, 3]
+    charges = {symbol: ion_charge(symbol) for symbol in ("Li", "Na", "Ag", "Cu", "Mg", "Zn", "Al", "Y")}
+    assert charges == {"Li": 1, "Na": 1, "Ag": 1, "Cu": 1, "Mg": 2, "Zn": 2, "Al": 3, "Y": 3}
     hull = hull_of({"MgZn": -2.0})
     # Mg + Zn -> MgZn gives 2 eV for two electrons.
     assert Electrochemistry(hull, "MgZn", 0.0).window("Mg").oxidation.potential == pytest.approx(1.0)

@@ -168,9 +168,28 @@ def test_measured_columns_with_units_and_details(tmp_path: Path) -> None:
     assert (only.value, only.fidelity, only.bound, only.std) == (5.0, "experiment", Bound.EXACT, None)
 
 
+def test_conditions_are_read_with_what_was_measured_under_them(tmp_path: Path) -> None:
+    rows = [
+        {
+            "formula": "Li3PS4",
+            "log_ionic_conductivity": "-3.5",
+            "log_ionic_conductivity_temperature (K)": "350",
+            "log_ionic_conductivity_strain_xx": "0.01",
+            "band_gap": "3.1",
+            "band_gap_pressure (GPa)": "",
+        },
+    ]
+    (entry,) = read_materials(table(tmp_path / "x.csv", rows))
+    conductivity, gap = entry.measurements
+    assert conductivity.conditions == {"temperature": 350.0, "strain_xx": 0.01}
+    assert gap.conditions == {}
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
+        (["band_gap_temperature (K)"], "no column 'band_gap' beside it"),
+        (["band_gap", "band_gap_pressure (kbar)"], "band_gap_pressure is read in GPa"),
         (["bandgap"], "'bandgap' looks like the property 'band_gap'"),
         (["Band gap"], "looks like the property 'band_gap'"),
         (["formation_energy_per_atm"], "looks like the property 'formation_energy_per_atom'"),

@@ -97,6 +97,12 @@ def test_hotter_is_faster_and_the_barrier_stays() -> None:
     assert barrier(hot) == barrier(cold)
 
 
+def test_an_estimate_below_anything_possible_is_a_limit() -> None:
+    """At 8 K the law says less than 1e-60 S/cm, which nobody could tell from none."""
+    estimate = ask(ANTIPEROVSKITE, temperature=8).measurements[1]
+    assert (estimate.value, estimate.bound) == (-60.0, Bound.UPPER)
+
+
 def test_what_does_not_percolate_is_known_to_be_a_bad_conductor() -> None:
     # Squeezed to two thirds of its volume, with a ceiling just below its barrier.
     outcome = ask(ANTIPEROVSKITE.copy().apply_strain(-0.12), ceiling=0.5)

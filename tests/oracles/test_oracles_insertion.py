@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from pymatgen.core import Structure
+from pymatgen.apps.battery.insertion_battery import InsertionElectrode
+from pymatgen.core import Element, Structure
+from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
 
 from materials.base import Candidate, Composition, Crystal, Material, Measurement, Origin, material_from_dict
+from materials.corrections import correction_per_atom
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.hull import ReferenceHull
 from oracles.insertion import InsertionOracle, InsertionSettings
@@ -17,16 +20,16 @@ from oracles.relax import RelaxSettings
 
 
 @cache
-def oracle() -> InsertionOracle:
-    return InsertionSettings().build()
+def oracle(ion: str = "Li") -> InsertionOracle:
+    return InsertionSettings(mobile_ion=ion).build()
 
 
-def ask(material: Structure | Material, energy: float, std: float | None = None) -> Outcome:
+def ask(material: Structure | Material, energy: float, std: float | None = None, ion: str = "Li") -> Outcome:
     if isinstance(material, Structure):
         material = Crystal(material)
     measured = Measurement("energy_per_atom", energy, "eV/atom", "potential", "relax", std=std)
     request = Request("key", Candidate(material, Origin("test")), material, "insertion", (measured,))
-    (outcome,) = oracle().evaluate([request])
+    (outcome,) = oracle(ion).evaluate([request])
     return outcome
 
 
@@ -52,6 +55,33 @@ def test_layered_lithium_cobalt_oxide_gives_what_is_known_of_it() -> None:
     assert outcome.provenance["charged_relaxation"]["converged"]
     assert outcome.material is None
     assert Outcome.from_dict(outcome.to_dict()) == outcome
+
+
+@pytest.mark.parametrize(("ion", "charge"), [("Li", 1), ("Ag", 1), ("Cu", 1), ("Mg", 2), ("Al", 3)])
+def test_voltage_and_capacity_count_the_ions_real_charge(ion: str, charge: int) -> None:
+    """pymatgen's InsertionElectrode counts every ion with the highest oxidation state it knows (Ag 3, Cu 4)."""
+    titanium_sulfide = ReferenceHull.shipped().known_phases("LiTiS2")[0].structure()
+    discharged = titanium_sulfide.replace_species({"Li": ion}, in_place=False)
+    outcome = ask(discharged, -5.0, ion=ion)
+    assert outcome.status is Status.DONE, outcome.failure
+    found = {m.property: m.value for m in outcome.measurements}
+    told = outcome.provenance
+    charged = material_from_dict(told["charged"])
+    assert isinstance(charged, Crystal)
+    pair = [
+        ComputedStructureEntry(structure, (energy + correction_per_atom(structure)) * len(structure))
+        for structure, energy in (
+            (discharged, -5.0),
+            (charged.structure, told["charged_energy_per_atom"]),
+        )
+    ]
+    metal = ComputedEntry(ion, told["metal_energy_per_atom"])
+    pymatgen = InsertionElectrode.from_entries(pair, metal)
+    counted = max(Element(ion).oxidation_states) / charge
+    assert found["average_voltage"] == pytest.approx(pymatgen.get_average_voltage() * counted)
+    assert found["gravimetric_capacity"] == pytest.approx(pymatgen.get_capacity_grav() / counted, rel=1e-5)
+    mass = Element(ion).atomic_mass + Element("Ti").atomic_mass + 2 * Element("S").atomic_mass
+    assert found["gravimetric_capacity"] == pytest.approx(charge * 26801.48 / mass, rel=1e-5)
 
 
 def test_an_oxide_without_its_lithium_is_no_electrode() -> None:

@@ -16,7 +16,13 @@ from materials.base import Candidate, Crystal, Origin
 from materials.checkpoints import find_checkpoint
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.potential import Potential
+from oracles.base import OracleSettings
+from oracles.committee import CommitteeSettings
+from oracles.conduction.md import MolecularDynamicsSettings
+from oracles.conduction.neb import NebSettings
 from oracles.hull import HullSettings
+from oracles.insertion import InsertionSettings
+from oracles.learned import LearnedSettings
 from oracles.relax import RelaxSettings
 
 EMT_PATH = "ase.calculators.emt:EMT"
@@ -122,3 +128,29 @@ def test_energies_of_another_source_meet_no_hull(potential: str) -> None:
     assert refused is not None
     assert line[0].model_version() in refused
     assert relaxed_hull(line) is None
+
+
+ON_CPU = [{"potential": name, "device": "cpu"} for name in ("7net-0", "7net-l3i5")]
+COMPUTING = [RelaxSettings, NebSettings, MolecularDynamicsSettings, InsertionSettings]
+
+
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_whoever_loads_a_model_onto_the_gpu_reserves_it(
+    there_is_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every worker of the machine loads one, and they take its memory from one another."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there_is_one)
+    blocks: list[OracleSettings] = [
+        *(kind() for kind in COMPUTING),
+        RelaxSettings(keep_symmetry=True),
+        CommitteeSettings(),
+        CommitteeSettings.model_validate({"potentials": [ON_CPU[0], "7net-l3i5"]}),
+        LearnedSettings(measures=("band_gap",)),
+    ]
+    assert [block.resources.gpus for block in blocks] == [int(there_is_one)] * len(blocks)
+    elsewhere: list[OracleSettings] = [
+        *(kind(device="cpu") for kind in COMPUTING),
+        *(kind(potential=EMT_PATH) for kind in COMPUTING),
+        CommitteeSettings.model_validate({"potentials": ON_CPU}),
+    ]
+    assert not any(block.resources.gpus for block in elsewhere)

@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
 from loop.relaxed_line import relaxed_hull, why_not_screened
-from materials.base import Candidate, Crystal, Origin
+from materials.base import Candidate, Crystal, Measurement, Origin
 from materials.evaluation import Outcome, Request, Status
 from materials.potential import to_atoms
+from oracles.conduction.bvse import BondValenceSettings
 from oracles.hull import HullSettings
+from oracles.insertion import InsertionSettings
 from oracles.relax import RelaxSettings
 
 EMT_PATH = "ase.calculators.emt:EMT"
@@ -24,11 +26,12 @@ COPPER = Structure(Lattice(1.8 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])), [
 ALLOY = Structure(Lattice.tetragonal(3.9, 3.8), ["Cu", "Au"], [[0, 0, 0], [0.5, 0.5, 0.45]])
 
 
-def relaxed(structure: Structure, **options: Any) -> Outcome:
+def relaxed(structure: Structure, earlier: Outcome | None = None, **options: Any) -> Outcome:
     crystal = Crystal(structure)
     settings = RelaxSettings.model_validate({"potential": EMT_PATH, "fmax": 0.001, **options})
+    measured = () if earlier is None else earlier.measurements
     (outcome,) = settings.build().evaluate(
-        [Request("key", Candidate(crystal, Origin("test")), crystal, "relax")]
+        [Request("key", Candidate(crystal, Origin("test")), crystal, "relax", measured)]
     )
     assert outcome.status is Status.DONE, outcome.failure
     return outcome
@@ -147,6 +150,7 @@ def test_atoms_move_in_a_strained_cell_and_the_cell_does_not() -> None:
         ({"strain": 2, "cell": False}, "so 2 % are 0.02"),
         ({"strain": [0.1, 0.1], "cell": False}, "strain"),
         ({"pressure": 1e10}, "less than or equal to 1000"),
+        ({"pressure": -500}, "greater than or equal to -20"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_remedy(options: dict[str, Any], remedy: str) -> None:
@@ -159,6 +163,7 @@ def test_what_makes_no_sense_is_refused_with_a_remedy(options: dict[str, Any], r
     [
         ({"pressure": 5.0}, "a pressure of 5 GPa"),
         ({"strain": 0.01, "cell": False}, "holds the cell under a strain"),
+        ({"cell": False}, "holds the cell"),
     ],
 )
 def test_no_hull_and_no_look_after_pressure_or_strain(options: dict[str, Any], why: str) -> None:
@@ -167,7 +172,44 @@ def test_no_hull_and_no_look_after_pressure_or_strain(options: dict[str, Any], w
     assert refused is not None
     assert why in refused
     assert "relax freely before the hull" in refused
+    assert why in str(InsertionSettings().misfit(line[:1]))
     assert relaxed_hull(line) is None
     assert why_not_screened(line) is not None
     assert relaxed_hull([RelaxSettings(), HullSettings()]) is not None
+    assert HullSettings().misfit([RelaxSettings(keep_symmetry=True)]) is None
     assert line[0].fingerprint() != RelaxSettings().fingerprint()
+
+
+def conditions_of(outcome: Outcome) -> dict[str, float]:
+    return dict(outcome.measurements[0].conditions)
+
+
+def test_whatever_is_measured_on_a_pressed_or_strained_crystal_carries_the_condition() -> None:
+    """A band gap or barrier at 20 GPa is not one at rest, whoever measures it."""
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.1), ["Li", "F"], [[0, 0, 0], [0.5] * 3])
+    pressed = Crystal(salt)
+    for condition in ({"pressure": 20.0}, {"strain": 0.02}, {"strain_xx": 0.01, "strain_xy": 0.02}):
+        energy = Measurement("energy_per_atom", -4.0, "eV/atom", "potential", "relax", conditions=condition)
+        request = Request("key", Candidate(pressed, Origin("test")), pressed, "bvse", (energy,))
+        (outcome,) = BondValenceSettings(resolution=0.5).build().evaluate([request])
+        found = {m.property: dict(m.conditions) for m in outcome.measurements}
+        assert found["migration_barrier"] == condition
+        assert found["log_ionic_conductivity"] == {"temperature": 300.0, **condition}
+
+
+def test_a_later_relaxation_of_the_cell_ends_the_pressure_and_one_of_the_atoms_does_not() -> None:
+    pressed = relaxed(ALLOY, pressure=20.0)
+    assert conditions_of(relaxed(end(pressed), pressed)) == {}
+    assert conditions_of(relaxed(end(pressed), pressed, cell=False)) == {"pressure": 20.0}
+    assert conditions_of(relaxed(end(pressed), pressed, pressure=5.0)) == {"pressure": 5.0}
+    strained = relaxed(ALLOY, strain=(0.01, 0.0, 0.0, 0.0, 0.0, 0.02), cell=False)
+    assert conditions_of(strained) == {"strain_xx": 0.01, "strain_xy": 0.02}
+    assert conditions_of(relaxed(end(strained), strained)) == {}
+
+
+def test_a_strain_counts_from_a_cell_at_rest() -> None:
+    strained = RelaxSettings(strain=0.02, cell=False)
+    assert "at rest" in str(strained.misfit([RelaxSettings(pressure=10)]))
+    assert "at rest" in str(strained.misfit([strained]))
+    assert strained.misfit([RelaxSettings()]) is None
+    assert strained.misfit([RelaxSettings(pressure=10), RelaxSettings()]) is None

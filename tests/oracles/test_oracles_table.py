@@ -86,6 +86,12 @@ def test_noise_and_failures_depend_on_the_question_only(
     assert [(o.status, o.measurements) for o in together] == [(o.status, o.measurements) for o in apart]
 
 
+def test_noise_makes_no_value_impossible(tmp_path: Path) -> None:
+    oracle = table(tmp_path, "formula,band_gap\nMgO,0.01\n", noise=0.3)
+    found = gaps(ask(oracle, *(request_for(Crystal(ROCK_SALT), str(i)) for i in range(20))))
+    assert min(found) == 0.0 < max(found)
+
+
 def test_noise_and_failures_have_the_size_asked_for(tmp_path: Path) -> None:
     oracle = table(tmp_path, "formula,band_gap\nMgO,7.8\n", noise=0.3, failure_rate=0.4)
     outcomes = ask(oracle, *(request_for(Crystal(ROCK_SALT), str(i)) for i in range(2000)))
@@ -105,6 +111,7 @@ def test_noise_and_failures_have_the_size_asked_for(tmp_path: Path) -> None:
         ("formula,gap\nMgO,1\n", "no column 'band_gap'"),
         ("formula,band_gap\nMgO,1\nLi2O,wide\n", "line 3, column band_gap: 'wide'"),
         ("formula,band_gap\nMgO,nan\n", "line 2"),
+        ("formula,band_gap\nMgO,-3\n", "line 2, column band_gap: -3 is impossible"),
     ],
 )
 def test_a_bad_table_is_refused_with_its_place(tmp_path: Path, text: str, complaint: str) -> None:
