@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from loop.events import Listener
-from loop.terminal import duration, measured_text, running_lines, terminal
+from loop.terminal import LiveDisplay, duration, measured_text, running_lines
 
 if TYPE_CHECKING:
     from loop.database.store import Store
@@ -38,12 +36,11 @@ STEPS = {
 }
 
 
-class Display(Listener):
+class Display(LiveDisplay, Listener):
     """A live display on a terminal; plain lines, one per event, where the output is a file or a pipe."""
 
     def __init__(self, folder: Path, console: Console | None = None) -> None:
-        # Named, because oracles run with stdout sent to their log while the display goes on.
-        self.console = console or terminal()
+        super().__init__(console)
         self._folder = folder
         self._step = "load"
         self._round = 0
@@ -54,22 +51,6 @@ class Display(Listener):
         self._dispatcher: Dispatcher | None = None
         self._start = time.monotonic()
         self._rounds_start = self._start
-        self._live = Live(
-            get_renderable=self._render, console=self.console, refresh_per_second=4, transient=True
-        )
-
-    def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.stop()
 
     def campaign_started(self, name: str, rounds_done: int, rounds: int, archive: Archive) -> None:
         self._rounds, self._first_round = rounds, rounds_done + 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -20,6 +22,34 @@ def terminal() -> Console:
     """The terminal; in a file or pipe, where nobody can widen a window, lines are as long as they need be."""
     console = Console(file=sys.stdout)
     return console if console.is_terminal else Console(file=sys.stdout, width=LINE_IN_A_FILE)
+
+
+class LiveDisplay:
+    """Lines that stay, above a part that is drawn anew while work goes on; without that part in a file or a pipe."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        # Named, because oracles run with stdout sent to their log while the display goes on.
+        self.console = console or terminal()
+        self._live = Live(
+            get_renderable=self._render, console=self.console, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def _render(self) -> RenderableType:
+        """The part that is drawn anew."""
+        raise NotImplementedError
 
 
 def running_lines(dispatcher: Dispatcher) -> list[Text]:

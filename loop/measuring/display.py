@@ -6,11 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +16,7 @@ from loop.executors.base import Dispatcher
 from loop.measuring.course import Course, Ending, Listener
 from loop.measuring.results import ending_of
 from loop.measuring.rows import Row
-from loop.terminal import duration, measured_text, running_lines, terminal
+from loop.terminal import LiveDisplay, duration, measured_text, running_lines
 from materials.evaluation import Failure
 
 STYLES = {Ending.DONE: "green", Ending.STOPPED: "yellow", Ending.FAILED: "red", Ending.REJECTED: "red"}
@@ -28,33 +25,16 @@ WIDEST = 24
 TOLD = {Ending.NOT_MEASURED: "not measured yet"}
 
 
-class Display(Listener):
+class Display(LiveDisplay, Listener):
     """A live display on a terminal; plain lines, one per row, where the output is a file or a pipe."""
 
     def __init__(self, console: Console | None = None) -> None:
-        # Named, because oracles run with stdout sent to their log while the display goes on.
-        self.console = console or terminal()
+        super().__init__(console)
         self._step = "loading the numerical libraries"
         self._total = self._ended = self._before = 0
         self._widths = (0, 0)
         self._dispatcher: Dispatcher | None = None
         self._start = time.monotonic()
-        self._live = Live(
-            get_renderable=self._render, console=self.console, refresh_per_second=4, transient=True
-        )
-
-    def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.stop()
 
     def reading(self, file: Path) -> None:
         """The input is being read."""

@@ -16,14 +16,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import pymatgen.core as pmg
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from materials.base import Bound, Crystal, Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from materials.settings import InputPath
-from oracles.base import OracleSettings
 from oracles.conduction.calibration import (
     SHIPPED_DIMENSIONS,
     SHIPPED_ION,
@@ -32,6 +30,7 @@ from oracles.conduction.calibration import (
     shipped_calibration,
 )
 from oracles.conduction.framework import Framework, framework_of
+from oracles.conduction.mobile_ion import MobileIonSettings
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ COARSEST = 0.5  # angstrom; a coarser grid misses the bottlenecks
 GRID_ERROR = 0.03  # eV; root mean square against a spacing of 0.12 angstrom, 32 lithium phases
 
 
-class BondValenceSettings(OracleSettings):
+class BondValenceSettings(MobileIonSettings):
     """Percolation barriers by bond-valence site energies, and a conductivity estimated from them.
 
     The shipped calibration knows lithium only, so without one of their own other ions get barriers and no
@@ -56,8 +55,6 @@ class BondValenceSettings(OracleSettings):
     """
 
     kind: Literal["bvse"] = "bvse"
-    mobile_ion: str = "Li"
-    """The element that moves."""
     dimensions: Literal[1, 2, 3] = 3
     """Independent directions in which its network must reach to infinity."""
     temperature: float = Field(default=300.0, gt=0)
@@ -70,21 +67,10 @@ class BondValenceSettings(OracleSettings):
     """A file written by `python -m loop.calibrate`; by default the shipped one."""
     typical_seconds: ClassVar[float] = 3.0
 
-    @field_validator("mobile_ion")
-    @classmethod
-    def _is_element(cls, symbol: str) -> str:
-        if not pmg.Element.is_valid_symbol(symbol):
-            raise ValueError(f"{symbol!r} is not the symbol of an element, such as Li")
-        return symbol
-
     @model_validator(mode="after")
     def _law_of_this_ion(self) -> BondValenceSettings:
         self.law()
         return self
-
-    @property
-    def needed_elements(self) -> tuple[str, ...]:
-        return (self.mobile_ion,)
 
     @property
     def measures(self) -> tuple[str, ...]:

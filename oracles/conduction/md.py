@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import pymatgen.core as pmg
 from pydantic import Field, field_validator
 
 from materials.base import Crystal, content_hash
@@ -26,6 +25,7 @@ from oracles.conduction.batched_dynamics import BatchedDynamics
 from oracles.conduction.diffusion import FEWEST_FRAMES, Diffusion, diffusion_of, why_too_short
 from oracles.conduction.dynamics import Job, Plan, UnusableRunError, simulate
 from oracles.conduction.melting import why_not_held
+from oracles.conduction.mobile_ion import MobileIonSettings
 from oracles.conduction.simulation_cell import SimulationCell, simulation_cell
 from oracles.conduction.trajectory import BrokenTrajectoryError, Trajectory
 from oracles.one_by_one import Answer, FailedError, NoAnswerError, OneByOneOracle, RejectedError
@@ -41,12 +41,10 @@ WALLTIME = 86_400.0  # a day: over twice what the default temperatures take for 
 LARGEST_DRIFT = 0.1  # of the mean temperature; its sampling error is smaller in any run that diffuses
 
 
-class MolecularDynamicsSettings(PotentialSettings):
+class MolecularDynamicsSettings(MobileIonSettings, PotentialSettings):
     """Molecular dynamics at several temperatures, extrapolated by Arrhenius' law."""
 
     kind: Literal["md"] = "md"
-    mobile_ion: str = "Li"
-    """The element that moves."""
     temperatures: tuple[float, ...] = Field(default=(600.0, 800.0, 1000.0), min_length=FEWEST_TEMPERATURES)
     """Of the simulations, K; at least three."""
     picoseconds: float = Field(default=50.0, gt=0)
@@ -63,13 +61,6 @@ class MolecularDynamicsSettings(PotentialSettings):
     """Temperature of diffusivity and conductivity, K."""
     walltime: float | None = Field(default=WALLTIME, gt=0)
     """Seconds after which one evaluation is given up; asked again, it goes on from its last checkpoint."""
-
-    @field_validator("mobile_ion")
-    @classmethod
-    def _is_element(cls, symbol: str) -> str:
-        if not pmg.Element.is_valid_symbol(symbol):
-            raise ValueError(f"{symbol!r} is not the symbol of an element, such as Li")
-        return symbol
 
     @field_validator("temperatures")
     @classmethod
@@ -95,10 +86,6 @@ class MolecularDynamicsSettings(PotentialSettings):
     def typical_seconds(self) -> float:  # type: ignore[override]  # depends on what is asked
         picoseconds = len(self.temperatures) * (self.equilibration + self.picoseconds)
         return picoseconds * 1000 / (self.timestep or TIMESTEP) * SECONDS_PER_STEP
-
-    @property
-    def needed_elements(self) -> tuple[str, ...]:
-        return (self.mobile_ion,)
 
     @property
     def continues(self) -> bool:

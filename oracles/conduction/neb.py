@@ -7,23 +7,22 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import pymatgen.core as pmg
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from materials.base import Crystal, Measurement
 from materials.evaluation import FailureKind, Request
 from materials.properties import property_named
 from oracles.base import OracleSettings
 from oracles.conduction.hop_survey import Survey
+from oracles.conduction.mobile_ion import MobileIonSettings
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 from oracles.potential_choice import PotentialSettings
 
 
-class NebSettings(PotentialSettings):
+class NebSettings(MobileIonSettings, PotentialSettings):
     """Migration barriers of a vacancy by climbing-image nudged elastic bands with a potential."""
 
     kind: Literal["neb"] = "neb"
-    mobile_ion: str = "Li"
-    """The element that moves."""
     dimensions: Literal[1, 2, 3] = 3
     """Independent directions in which its hops must reach to infinity."""
     image_spacing: float = Field(default=0.8, gt=0.1)
@@ -43,17 +42,6 @@ class NebSettings(PotentialSettings):
     walltime: float | None = Field(default=7200, gt=0)
     """Seconds after which one evaluation is given up; asked again, it continues behind the last finished hop."""
     typical_seconds: ClassVar[float] = 600.0
-
-    @field_validator("mobile_ion")
-    @classmethod
-    def _is_element(cls, symbol: str) -> str:
-        if not pmg.Element.is_valid_symbol(symbol):
-            raise ValueError(f"{symbol!r} is not the symbol of an element, such as Li")
-        return symbol
-
-    @property
-    def needed_elements(self) -> tuple[str, ...]:
-        return (self.mobile_ion,)
 
     @property
     def continues(self) -> bool:
