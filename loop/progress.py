@@ -40,7 +40,6 @@ class Display(LiveDisplay, Listener):
     """A live display on a terminal; plain lines, one per event, where the output is a file or a pipe."""
 
     def __init__(self, folder: Path, console: Console | None = None) -> None:
-        super().__init__(console)
         self._folder = folder
         self._step = "load"
         self._round = 0
@@ -51,6 +50,7 @@ class Display(LiveDisplay, Listener):
         self._dispatcher: Dispatcher | None = None
         self._start = time.monotonic()
         self._rounds_start = self._start
+        super().__init__(console)  # last, because it draws at once
 
     def campaign_started(self, name: str, rounds_done: int, rounds: int, archive: Archive) -> None:
         self._rounds, self._first_round = rounds, rounds_done + 1

@@ -29,12 +29,12 @@ class Display(LiveDisplay, Listener):
     """A live display on a terminal; plain lines, one per row, where the output is a file or a pipe."""
 
     def __init__(self, console: Console | None = None) -> None:
-        super().__init__(console)
         self._step = "loading the numerical libraries"
         self._total = self._ended = self._before = 0
         self._widths = (0, 0)
         self._dispatcher: Dispatcher | None = None
         self._start = time.monotonic()
+        super().__init__(console)  # last, because it draws at once
 
     def reading(self, file: Path) -> None:
         """The input is being read."""
