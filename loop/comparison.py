@@ -12,6 +12,7 @@ from loop.errors import CampaignError
 from loop.explain import show_place
 from loop.yaml_text import Place
 from materials.settings import Settings, content_of
+from oracles.potential_choice import PotentialChoice
 
 INPUTS = "inputs"
 """The key under which `snapshot` keeps the content of input files."""
@@ -37,7 +38,7 @@ class Change:
 
 def snapshot(config: CampaignConfig) -> dict[str, Any]:
     """The effective configuration as JSON, and under `inputs` the content hash of each input file."""
-    inputs = {show_place(place): content_of(path) for place, path in _input_files(config, ())}
+    inputs = {show_place(place): content for place, content in _inputs(config, ())}
     return config.model_dump(mode="json") | {INPUTS: inputs}
 
 
@@ -106,20 +107,22 @@ def _is_list_of_blocks(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
 
 
-def _input_files(value: Any, place: Place) -> Iterator[tuple[Place, Path]]:
-    """Every file or folder the campaign reads, by the key that names it."""
+def _inputs(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    """The content of every file or folder the campaign reads, by the key that names it."""
+    if isinstance(value, PotentialChoice):
+        yield from (((*place, *key), content) for key, content in value.file_contents())
     if isinstance(value, Settings):
         for name, field in type(value).model_fields.items():
             if place or name not in WITHOUT_MEANING:
-                yield from _input_files(getattr(value, name), (*place, field.alias or name))
+                yield from _inputs(getattr(value, name), (*place, field.alias or name))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _input_files(item, (*place, key))
+            yield from _inputs(item, (*place, key))
     elif isinstance(value, tuple | list):
         for number, item in enumerate(value):
-            yield from _input_files(item, (*place, number))
+            yield from _inputs(item, (*place, number))
     elif isinstance(value, Path):
-        yield place, value
+        yield place, content_of(value)
 
 
 def _shown(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_va
 
 from materials.calculators import IMPORT_PATH, CalculatorSource, ImportedCalculator, imported_calculator
 from materials.checkpoints import SHIPPED, is_pretrained, potential_version, split_modal
-from materials.settings import Settings, is_looking
+from materials.settings import Settings, content_of, is_looking
 from oracles.base import OracleSettings, Resources
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt")
@@ -82,6 +82,14 @@ class PotentialChoice(Settings):
         """Names what is in the potential: equal versions compute the same."""
         imported = self._imported()
         return potential_version(self.potential, self.sha256) if imported is None else imported.version
+
+    def file_contents(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What the files hold that this block names, by the key that names each: a moved file computes the same."""
+        if self.is_sevennet and not is_pretrained(self.potential):
+            yield ("potential",), self.potential_version
+        for key, value in self.arguments.items():
+            if isinstance(value, str) and Path(value).is_absolute() and Path(value).exists():
+                yield ("arguments", key), content_of(Path(value))
 
     @property
     def potential_zero(self) -> str:

@@ -13,6 +13,7 @@ from loop.comparison import changes, refuse_changes, snapshot
 from loop.config import CampaignConfig
 from loop.errors import CampaignError
 from loop.loading import load_campaign
+from materials.checkpoints import find_checkpoint
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -104,6 +105,24 @@ def test_an_edited_input_file_is_a_change_and_a_moved_one_is_not(folder: Path) -
         refuse_changes(before, config(moved), moved)
     (change,) = changes(before, config(moved))
     assert change.old != change.new
+
+
+def test_a_moved_checkpoint_is_no_change_and_another_modal_or_calculator_file_is(tmp_path: Path) -> None:
+    found = find_checkpoint("7net-mf-0")
+    text = (
+        "name: moved\nspace: {elements: [Mg, O]}\nobjectives: [{property: energy_per_atom, goal: minimize}]\n"
+        f"oracles: [{{kind: relax, potential: 'mine.pth:PBE', sha256: {found.sha256}}}]\n"
+    )
+    here, there = tmp_path / "here", tmp_path / "there"
+    for place in (here, there):
+        place.mkdir()
+        (place / "campaign.yaml").write_text(text)
+        (place / "mine.pth").symlink_to(found.path)
+    before = snapshot(load_campaign(here / "campaign.yaml").config)
+    assert changes(before, load_campaign(there / "campaign.yaml").config) == []
+    (there / "campaign.yaml").write_text(text.replace("PBE", "R2SCAN"))
+    (change,) = changes(before, load_campaign(there / "campaign.yaml").config)
+    assert (change.key, change.allowed) == ("oracles[0].potential", False)
 
 
 def test_blocks_that_come_or_go_are_named_once(folder: Path) -> None:
