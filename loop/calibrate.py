@@ -113,9 +113,9 @@ def _measured(source: Path) -> Iterator[tuple[Material, Measurement]]:
         for record in open_view(source)[0].archive.values():
             yield from _of_record(record)
         return
-    candidates, measurements = read_prior([source])
-    for candidate in candidates:
-        for measurement in measurements[candidate.id]:
+    prior = read_prior([source])
+    for candidate in prior.candidates:
+        for measurement in prior.measurements[candidate.id]:
             if measurement.property == CONDUCTIVITY:
                 yield candidate.material, measurement
 

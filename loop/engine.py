@@ -122,7 +122,8 @@ class Campaign:
             part.chmod(0o600)  # its URL may hold a password
         part.replace(self.folder / "campaign.yaml")
         if self.config.data and self.store.last_round() == 0:
-            self.store.add_prior(*read_prior(self.config.data))
+            prior = read_prior(self.config.data)
+            self.store.add_prior(prior.candidates, prior.measurements)
 
     def archive(self) -> Archive:
         """All the campaign knows now."""

@@ -68,10 +68,15 @@ def plan(config: CampaignConfig, folder: Path) -> Iterator[tuple[str, str]]:
 
 def _known_before(config: CampaignConfig) -> str:
     """What the tables of measurements hold; they are read, so a broken one is noticed now."""
-    candidates, measurements = read_prior(config.data)
-    number = sum(len(found) for found in measurements.values())
+    prior = read_prior(config.data)
+    number = sum(len(found) for found in prior.measurements.values())
     names = ", ".join(str(path) for path in config.data)
-    return f"{len(candidates)} materials with {number} measurements in {names}" if names else "nothing"
+    left_out = f"; {prior.doubted} doubted, left out" if prior.doubted else ""
+    return (
+        f"{len(prior.candidates)} materials with {number} measurements in {names}{left_out}"
+        if names
+        else "nothing"
+    )
 
 
 def _space(space: Space) -> str:

@@ -32,12 +32,16 @@ _TOO_MANY = "\n"
 
 @dataclass(frozen=True)
 class Entry:
-    """One material of a file: its name there, what was measured on it, and the place it came from."""
+    """One material of a file: its name there, what was measured on it, and the place it came from.
+
+    `doubt` is why nothing measured on it is believed, empty where nothing says so; its measurements are left out.
+    """
 
     name: str
     material: Material
     measurements: tuple[Measurement, ...] = ()
     source: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,8 @@ def stream_materials(
     A folder: all .cif files in and below it, by path. A .cif file: its first structure. An .extxyz or .xyz
     file: every frame; a frame's info may hold an id and values of properties. A .csv file: a column `cif`
     (the layout of the public mp_20 set) or `formula`, optionally `material_id` or `id`, and measurements as
-    `MeasuredColumns` reads them. Partial occupancies are kept. Every cell is text first: the formula NaN is
-    sodium nitride.
+    `MeasuredColumns` reads them; a text under `doubt` takes them away. Partial occupancies are kept. Every cell
+    is text first: the formula NaN is sodium nitride.
 
     With `problems`, a broken material is noted there and reading goes on. Without, ReadingError is raised. A
     file that cannot be read at all raises in either case. One name for two different materials is a problem.
@@ -117,22 +121,6 @@ def stream_materials(
 def count_materials(path: Path) -> int:
     """How many materials, broken ones included, `stream_materials` finds in a file or folder."""
     return sum(1 for file in _files(path) for _ in _entries(file, path))
-
-
-def write_cif(path: Path, crystal: Crystal) -> None:
-    """Writes the crystal as `cif_text` gives it."""
-    path.write_text(cif_text(crystal), encoding="utf-8")
-
-
-def cif_text(crystal: Crystal) -> str:
-    """The crystal as CIF in P1, occupancies kept, coordinates to 8 digits."""
-    from pymatgen.io.cif import CifWriter
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Site labels are not unique"
-        )  # species of one site share it
-        return str(CifWriter(crystal.structure))
 
 
 Found = Iterator[Callable[[], Entry | _BrokenEntryError]]
@@ -297,6 +285,7 @@ def _entry(
     row: Mapping[str, str], place: str, file: Path, material: Material, columns: MeasuredColumns
 ) -> Entry:
     given = next((row[column] for column in ID_COLUMNS if row.get(column)), "")
-    return Entry(
-        given or f"{file.stem}, {place}", material, columns.measurements(row), f"{file.name}, {place}"
-    )
+    doubt = row.get("doubt", "").strip()
+    measured = columns.measurements(row)  # read in any case: a broken cell is told
+    name, source = given or f"{file.stem}, {place}", f"{file.name}, {place}"
+    return Entry(name, material, () if doubt else measured, source, doubt)

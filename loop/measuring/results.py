@@ -65,6 +65,7 @@ def _cells(row: Row, course: Course | None, line: Sequence[Stage]) -> Cells:
         "stage": stage,
         "failure": "" if failure is None else str(failure.kind),
         "message": reason if failure is None else failure.message,
+        "doubt": "" if course is None else course.walk.doubt,
     }
 
 

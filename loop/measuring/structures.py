@@ -12,7 +12,7 @@ from loop.measuring.course import Course
 from loop.measuring.results import number
 from loop.measuring.rows import Row
 from materials.base import Bound, Crystal, Measurement
-from materials.reading import cif_text
+from materials.writing import cif_text
 
 Measured = tuple[Row, Course, Crystal]
 
@@ -92,8 +92,8 @@ def _write_folder(path: Path, measured: Sequence[Measured]) -> None:
 
 
 def _values(course: Course) -> dict[str, Any]:
-    """Columns as materials.columns reads them."""
-    values: dict[str, Any] = {}
+    """Columns as materials.columns reads them, and the doubt for which materials.reading leaves them out."""
+    values: dict[str, Any] = {"doubt": course.walk.doubt} if course.walk.doubt else {}
     for measurement in course.best:
         values |= _columns(measurement)
     return values

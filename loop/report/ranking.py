@@ -8,7 +8,7 @@ from loop.report.view import CampaignView
 from materials.archive import Record
 from materials.base import Crystal
 from materials.properties import property_named
-from materials.reading import write_cif
+from materials.writing import write_cif
 
 STRUCTURES = "structures"
 

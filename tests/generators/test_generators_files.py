@@ -14,8 +14,8 @@ from pymatgen.core import Lattice, Structure
 from generators.files import FilesSettings
 from materials.archive import Archive
 from materials.base import Crystal
-from materials.reading import write_cif
 from materials.space import Space
+from materials.writing import write_cif
 
 CRYSTALS = Space(elements=["Na", "Cl"])
 FORMULAS = Space(kind="composition", elements=["Na", "Cl"])

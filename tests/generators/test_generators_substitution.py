@@ -14,8 +14,8 @@ from generators.substitution import SubstitutionSettings
 from materials.archive import Archive
 from materials.base import Crystal
 from materials.identity import IdentityIndex
-from materials.reading import write_cif
 from materials.space import Space
+from materials.writing import write_cif
 
 
 @pytest.fixture(scope="module")

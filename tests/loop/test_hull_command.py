@@ -20,8 +20,8 @@ from reference_servers import MaterialsProject, Optimade, rocksalt
 
 from materials.base import Crystal
 from materials.hull import ReferenceHull
-from materials.reading import write_cif
 from materials.reference_table import read_table
+from materials.writing import write_cif
 
 LITHIUM = pmg.Structure(pmg.Lattice.cubic(3.4), ["Li"], [[0, 0, 0]])
 

@@ -29,7 +29,8 @@ from loop.measure import app
 from loop.measuring.plan import plan_of, plan_of_campaign
 from loop.prior import read_prior
 from materials.base import Crystal
-from materials.reading import read_materials, write_cif
+from materials.reading import read_materials
+from materials.writing import write_cif
 
 
 def arguments(file: Path, out: Path, answers: Path, **more: object) -> list[str]:
@@ -182,9 +183,9 @@ def test_real_oracles_give_structures_that_a_campaign_reads(tmp_path: Path, suff
     relaxed = entries["lif"].material
     assert isinstance(relaxed, Crystal)
     assert relaxed.structure.volume != pytest.approx(rock_salt("Li", "F", 4.0).volume, rel=1e-3)
-    candidates, prior = read_prior([structures])
-    assert len(candidates) == 2
-    assert all(prior.values())
+    prior = read_prior([structures])
+    assert len(prior.candidates) == 2
+    assert all(prior.measurements.values())
 
 
 def test_structures_with_partial_occupancies_keep_them_where_the_format_can(tmp_path: Path) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
+from doubting_oracles import SuspicionSettings
 from executor_oracles import RobotSettings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from measuring_parts import FORMULAS, endings, measure, outcomes, read_table, rock_salt, table, write_input
 
+from loop.errors import CampaignError
 from loop.measuring.course import Ending
 from loop.measuring.results import write_results
 from loop.measuring.rows import read_rows
+from loop.measuring.structures import write_structures
+from loop.prior import read_prior
 from materials.base import Crystal
 from materials.evaluation import FailureKind, Request
-from materials.reading import write_cif
+from materials.writing import write_cif
 from oracles.base import OracleSettings
 from oracles.one_by_one import Answer, FailedError, OneByOneOracle
 
@@ -158,6 +162,32 @@ class SteadyRobotSettings(RobotSettings):
 
     def meaning(self) -> dict[str, Any]:
         return {"kind": self.kind}
+
+
+def test_values_in_doubt_are_written_with_it_and_are_no_prior_knowledge(tmp_path: Path) -> None:
+    folder = tmp_path / "cifs"
+    folder.mkdir()
+    for cation, length in {"Mg": 4.2, "Ca": 4.8}.items():
+        write_cif(folder / f"{cation}O.cif", Crystal(rock_salt(cation, "O", length)))
+    measuring = measure(folder, [CrystalSuspicionSettings(suspects=("Ca",))], tmp_path / "work")
+    write_results(tmp_path / "out.csv", measuring.rows, measuring.courses, measuring.line)
+    doubts = {row["formula"]: row["doubt"] for row in read_table(tmp_path / "out.csv")}
+    assert doubts == {"CaO": "models disagree", "MgO": ""}
+    for name in ("all.extxyz", "all.csv"):
+        write_structures(tmp_path / name, measuring.rows, measuring.courses)
+        prior = read_prior([tmp_path / name])
+        assert [candidate.material.formula for candidate in prior.candidates] == ["MgO"]
+        assert prior.doubted == 1
+    only = measure(folder / "CaO.cif", [CrystalSuspicionSettings(suspects=("Ca",))], tmp_path / "work")
+    write_structures(tmp_path / "doubted.csv", only.rows, only.courses)
+    with pytest.raises(CampaignError, match="all 1 materials in it are doubted"):
+        read_prior([tmp_path / "doubted.csv"])
+
+
+class CrystalSuspicionSettings(SuspicionSettings):
+    """Doubts crystals."""
+
+    material_kinds: ClassVar[tuple[str, ...]] = ("crystal",)
 
 
 def test_answers_from_outside_are_waited_for_across_runs(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from reference_servers import MaterialsProject, Optimade, free_address, rocksalt
 
 from materials.base import Crystal
-from materials.reading import write_cif
 from materials.sources import SourceError, from_files, from_materials_project, from_optimade
+from materials.writing import write_cif
 
 LITHIUM = pmg.Structure(pmg.Lattice.cubic(3.4), ["Li"], [[0, 0, 0]])
 STRUCTURES = {

@@ -1,0 +1,24 @@
+"""Crystals as files that `materials.reading` reads."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from materials.base import Crystal
+
+
+def write_cif(path: Path, crystal: Crystal) -> None:
+    """Writes the crystal as `cif_text` gives it."""
+    path.write_text(cif_text(crystal), encoding="utf-8")
+
+
+def cif_text(crystal: Crystal) -> str:
+    """The crystal as CIF in P1, occupancies kept, coordinates to 8 digits."""
+    from pymatgen.io.cif import CifWriter
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Site labels are not unique"
+        )  # species of one site share it
+        return str(CifWriter(crystal.structure))
