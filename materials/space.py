@@ -95,8 +95,8 @@ class Space(Settings):
     formula: str | None = None
     """Only materials of this formula (structure prediction)."""
     charge_balanced: bool = False
-    """Only formulas whose usual oxidation states can add up to zero: those of 2 % of an element's sites in the ICSD (1 %
-    of a metal's), so sulfur counts as -2, but also as -1 (pyrite), 4 and 6, chlorine as -1 and 7."""
+    """Only formulas whose usual oxidation states can add up to zero: those of 2 % of an element's sites in the ICSD
+    (1 % of a metal's), so sulfur counts as -2, but also as -1 (pyrite), 4 and 6, chlorine as -1 and 7."""
     partial_occupancies: bool = False
     """Let disordered crystals in."""
     minimum_distance: float = Field(default=0.6, ge=0)
