@@ -35,6 +35,9 @@ SETTINGS = MolecularDynamicsSettings(
 RELAXED_TO = 0.05  # eV/angstrom
 
 StructureFile = Annotated[Path, typer.Argument(help="A structure file with mp-641703 alone.")]
+Length = Annotated[
+    float, typer.Option(help="Length of each run behind the equilibration, ps; a longer one goes on.")
+]
 RunFolder = Annotated[Path, typer.Option("--dir", help="Where trajectories and checkpoints are kept.")]
 
 
@@ -43,11 +46,15 @@ def run(
     structure: StructureFile,
     temperature: Annotated[float, typer.Option(help=f"One of {SETTINGS.temperatures}, K.")],
     folder: RunFolder = Path("runs/benchmark_md"),
+    picoseconds: Length = SETTINGS.picoseconds,
 ) -> None:
     """Runs one temperature, or what is left of it."""
     if temperature not in SETTINGS.temperatures:
         raise typer.BadParameter(f"temperature must be one of {SETTINGS.temperatures}")
-    oracle, request = SETTINGS.build(), request_of(structure, folder)
+    oracle, request = (
+        SETTINGS.model_copy(update={"picoseconds": picoseconds}).build(),
+        request_of(structure, folder),
+    )
     place = folder / f"{temperature:g}K"
     found = read_checkpoint(place)
     begin = {"temperature": temperature, "from_frame": found.frames if found else 0}
@@ -80,9 +87,14 @@ def note(folder: Path, line: dict[str, object]) -> None:
 
 
 @app.command()
-def show(structure: StructureFile, folder: RunFolder = Path("runs/benchmark_md")) -> None:
+def show(
+    structure: StructureFile,
+    folder: RunFolder = Path("runs/benchmark_md"),
+    picoseconds: Length = SETTINGS.picoseconds,
+) -> None:
     """Prints what the oracle makes of the finished runs."""
-    (outcome,) = SETTINGS.build().evaluate([request_of(structure, folder)])
+    settings = SETTINGS.model_copy(update={"picoseconds": picoseconds})
+    (outcome,) = settings.build().evaluate([request_of(structure, folder)])
     typer.echo(json.dumps(outcome.to_dict() | {"material": None}, indent=2))
 
 
