@@ -32,7 +32,7 @@ BOX = 1e6  # angstrom, wider than any path: kinisi unwraps by itself, and then f
 SQUARE_CENTIMETRE_PER_SECOND = 1e-4  # in one square angstrom per picosecond
 FEWEST_FRAMES = 2 * LAGS
 FEWEST_HOPS = 20.0
-LEAST_SIGN = 1.0  # hop; what is less is the slope that a fit finds in vibrations, and tells no length
+LEAST_SIGN = 0.5  # hops; what is less is the slope that a fit finds in vibrations, and tells no length
 LARGEST_ERROR = 0.5  # of the diffusivity
 
 
