@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pymatgen.core import Structure
 
 from materials.base import canonical_json
+from materials.calculator_arguments import why_not_taken
 from materials.evaluation import FailureKind
 from materials.memory import is_out_of_memory
 from materials.settings import content_of
@@ -117,10 +118,9 @@ class ImportedCalculator:
                 f"{self.name} is neither a class of ASE calculators nor a function that makes one, but "
                 f"{factory!r}; name one, such as ase.calculators.emt:EMT"
             )
-        try:
-            inspect.signature(factory).bind(**self.arguments)
-        except TypeError as error:
-            raise ValueError(f"{self.name}: {error}; change `arguments`") from error
+        reason = why_not_taken(factory, self.arguments)
+        if reason is not None:
+            raise ValueError(f"{self.name}: {reason} (change `arguments`)")
 
     def check_elements(self, structure: Structure) -> None:
         """Says nothing: what elements it knows shows when it is asked."""

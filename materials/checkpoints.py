@@ -50,11 +50,17 @@ DOWNLOADED = {
 PRETRAINED = SHIPPED | DOWNLOADED
 # The shipped ones learned from the Materials Project: the elements from H to Pu without these.
 LAST_ELEMENT = 94
+TORCH_STARTS = (b"PK\x03\x04", b"\x80")
+"""How files of torch begin: a zip archive, or a pickle of torch before 1.6."""
 UNTRAINED = frozenset({"Po", "At", "Rn", "Fr", "Ra"})
 
 
 class UntrustedPotentialError(ValueError):
     """A checkpoint file without the matching sha256: loading it would run the code it contains."""
+
+
+class NoCheckpointError(ValueError):
+    """A file that holds no model of SevenNet."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
 
     name: one of PRETRAINED, downloaded by sevenn to its own place where it is not there yet, or the path of a file
     with its sha256 (hexadecimal). Raises UntrustedPotentialError for a sha256 that is missing or different,
-    FileNotFoundError for an unknown name or a download that fails, ValueError for an unknown modal.
+    FileNotFoundError for an unknown name or a download that fails, ValueError for an unknown modal, and
+    NoCheckpointError for a file that torch cannot have written.
     """
     base, modal = split_modal(name)
     known = PRETRAINED.get(base.lower())
@@ -86,6 +93,7 @@ def find_checkpoint(name: str, sha256: str | None = None) -> Checkpoint:
         path = _own_file(base)
         digest = _digest(path)
         _require_trusted(path, digest, sha256)
+        _require_torch(path)
         return Checkpoint(name, path, digest, modal)
     modal = modal or next(iter(known.modals), "")
     if modal and modal.lower() not in {other.lower() for other in known.modals}:
@@ -198,6 +206,22 @@ def _require_trusted(path: Path, digest: str, sha256: str | None) -> None:
             f"potential {path}: {found}. Loading a checkpoint runs the code inside it (a pickle), so load only "
             f"files you trust; if you trust this one, add  sha256: {digest}"
         )
+
+
+def _require_torch(path: Path) -> None:
+    """Raises NoCheckpointError for what torch cannot have written."""
+    with path.open("rb") as handle:
+        start = handle.read(max(map(len, TORCH_STARTS)))
+    if not start.startswith(TORCH_STARTS):
+        raise no_checkpoint(path, "no file that torch wrote" if start else "it is empty")
+
+
+def no_checkpoint(path: Path, found: str) -> NoCheckpointError:
+    """The error that names the file, what was found in it, and the way out."""
+    return NoCheckpointError(
+        f"potential {path}: not a SevenNet checkpoint, {found}; copy or download it again, or name one that "
+        f"sevenn's training wrote (checkpoint_best.pth)"
+    )
 
 
 def _digest(path: Path) -> str:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 
 from materials.calculators import UnsupportedElementError
-from materials.checkpoints import find_checkpoint, modal_of
+from materials.checkpoints import find_checkpoint, modal_of, no_checkpoint
+from materials.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -138,7 +139,8 @@ def load_potential(name: str = "7net-0", sha256: str | None = None, device: str 
 
     name: as `materials.checkpoints.find_checkpoint` takes it: a name of SevenNet or a checkpoint file with its sha256,
     either with `:modal` for a multi-fidelity model (7net-mf-0 alone means 7net-mf-0:PBE). device: auto, cpu or cuda.
-    Raises as `find_checkpoint` does, and ValueError for a modal that the model does not have.
+    Raises as `find_checkpoint` does, ValueError for a modal that the model does not have, and NoCheckpointError for a
+    file in which sevenn finds no model.
     """
     if device == "auto":
         device = "cuda" if has_gpu() else "cpu"
@@ -154,8 +156,16 @@ def _load(name: str, sha256: str | None, device: str) -> Potential:
     found = find_checkpoint(name, sha256)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        checkpoint = load_checkpoint(str(found.path))
-        model = checkpoint.build_model()
+        try:
+            model = load_checkpoint(str(found.path)).build_model()
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # a pickle of anything may raise anything
+            if is_out_of_memory(error):
+                raise
+            raise no_checkpoint(
+                found.path, f"sevenn cannot read it ({type(error).__name__}: {error})"
+            ) from error
         complete = deepcopy(model)  # building it once more takes three times as long
     modal = modal_of(name, found.modal, model.modal_map or ())
     model.set_is_batch_data(False)

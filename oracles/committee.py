@@ -41,7 +41,7 @@ class CommitteeSettings(OracleSettings):
 
     kind: Literal["committee"] = "committee"
     potentials: tuple[Choice, ...] = Field(
-        default=(PotentialChoice(potential="7net-0"), PotentialChoice(potential="7net-l3i5")), min_length=2
+        default=(PotentialChoice(potential="7net-0"), PotentialChoice(potential="7net-l3i5"))
     )
     """Who is asked: names, or blocks {potential, sha256, arguments}."""
     largest_energy_spread: float = Field(default=0.016, gt=0)
@@ -55,6 +55,8 @@ class CommitteeSettings(OracleSettings):
     @field_validator("potentials")
     @classmethod
     def _different(cls, potentials: tuple[PotentialChoice, ...]) -> tuple[PotentialChoice, ...]:
+        if len(potentials) < 2:
+            raise ValueError(f"{len(potentials)} given; at least two can disagree")
         versions = [choice.potential_version for choice in potentials]
         for choice, version in zip(potentials, versions, strict=True):
             if versions.count(version) > 1:

@@ -32,6 +32,7 @@ BOX = 1e6  # angstrom, wider than any path: kinisi unwraps by itself, and then f
 SQUARE_CENTIMETRE_PER_SECOND = 1e-4  # in one square angstrom per picosecond
 FEWEST_FRAMES = 2 * LAGS
 FEWEST_HOPS = 20.0
+LEAST_SIGN = 0.5  # hops; what is less is the slope that a fit finds in vibrations, and tells no length
 LARGEST_ERROR = 0.5  # of the diffusivity
 
 
@@ -112,11 +113,17 @@ def picoseconds_needed(found: Diffusion) -> float:
 
 def why_too_short(found: Diffusion) -> str | None:
     """Says so where the run is too short to tell a diffusivity; None where it is long enough."""
+    run = f"{found.picoseconds:.3g} ps at {found.temperature:g} K"
+    if found.hops < LEAST_SIGN:
+        return (
+            f"no hop was seen in {run}; a longer run, a higher temperature or vacancies are needed; how much longer "
+            "cannot be told"
+        )
     needed = picoseconds_needed(found)
     if needed <= found.picoseconds:
         return None
     return (
-        f"{found.picoseconds:.0f} ps at {found.temperature:g} K are too short: {found.hops:.0f} hops (of "
+        f"{run} are too short: {found.hops:.0f} hops (of "
         f"{FEWEST_HOPS:.0f} needed), {found.squared_displacement:.1f} angstrom^2 (of {found.site_distance**2:.1f}), "
         f"diffusivity known to {100 * found.relative_error:.0f} % (of {100 * LARGEST_ERROR:.0f}); about "
         f"{needed:.0f} ps are needed"

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from materials.base import Crystal, content_hash
 from materials.batched_relaxation import can_batch
@@ -45,7 +45,7 @@ class MolecularDynamicsSettings(MobileIonSettings, PotentialSettings):
     """Molecular dynamics at several temperatures, extrapolated by Arrhenius' law."""
 
     kind: Literal["md"] = "md"
-    temperatures: tuple[float, ...] = Field(default=(600.0, 800.0, 1000.0), min_length=FEWEST_TEMPERATURES)
+    temperatures: tuple[float, ...] = (600.0, 800.0, 1000.0)
     """Of the simulations, K; at least three."""
     picoseconds: float = Field(default=50.0, gt=0)
     """Of each temperature that count."""
@@ -65,9 +65,24 @@ class MolecularDynamicsSettings(MobileIonSettings, PotentialSettings):
     @field_validator("temperatures")
     @classmethod
     def _distinct(cls, temperatures: tuple[float, ...]) -> tuple[float, ...]:
+        if len(temperatures) < FEWEST_TEMPERATURES:
+            raise ValueError(
+                f"{len(temperatures)} given; at least {FEWEST_TEMPERATURES} tell an activation energy"
+            )
         if min(temperatures) <= 0 or len(set(temperatures)) < len(temperatures):
             raise ValueError("temperatures must be positive and differ from one another")
         return tuple(sorted(temperatures))
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> MolecularDynamicsSettings:
+        plan = Plan.lasting(self.temperature, self.timestep or TIMESTEP, self.picoseconds, 0)
+        if plan.frames < FEWEST_FRAMES:
+            least = FEWEST_FRAMES * plan.interval
+            raise ValueError(
+                f"picoseconds: {least:g} ps are the least that can be looked at, not {self.picoseconds:g}; "
+                "ions hop in tens of picoseconds"
+            )
+        return self
 
     @property
     def batched(self) -> bool:
@@ -228,10 +243,8 @@ class MolecularDynamicsOracle(OneByOneOracle):
         except BrokenTrajectoryError as error:
             raise FailedError(FailureKind.BAD_RESULT, str(error)) from error
         plan = self.plan(request, cell, temperature)
-        counted = whole.since(round(self._settings.equilibration / plan.interval))
-        if len(counted) < FEWEST_FRAMES:
-            message = f"{FEWEST_FRAMES * plan.interval:.1f} ps are the least that can be looked at"
-            return _Unusable(FailureKind.NOT_CONVERGED, message)
+        equilibration = round(self._settings.equilibration / plan.interval)
+        counted = whole.since(min(equilibration, plan.frames - FEWEST_FRAMES))
         found = diffusion_of(cell, counted, temperature, plan.seed)
         reason = why_too_short(found)
         if reason is not None:

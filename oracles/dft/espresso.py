@@ -49,7 +49,9 @@ class Espresso(Code):
         need_program(command_of(self.name, self.arguments), REMEDY)
         data = self._input_data(atoms, robust)
         size = grid_size(atoms, self.protocol.spacing)
-        return self._calculator(atoms, folder, data, {"kpts": size, "koffset": (0, 0, 0)})
+        grid = {"kpts": size, "koffset": (0, 0, 0)}
+        grid |= {key: value for key, value in self.arguments.items() if key in grid}
+        return self._calculator(atoms, folder, data, grid)
 
     def _calculator(
         self, atoms: Atoms, folder: Path, input_data: Mapping[str, Any], kpoints: Mapping[str, Any]
@@ -61,6 +63,7 @@ class Espresso(Code):
         own.pop("input_data", None)
         command, place = command_of(self.name, own), pseudopotential_folder(own)
         own = meaning_of(self.name, own)
+        own = {key: value for key, value in own.items() if key not in kpoints and key != "koffset"}
         check_pseudopotentials(atoms, place, own.get("pseudopotentials", {}))
         parameters = {"input_data": input_data, **kpoints, **own}
         keep_input(parameters, atoms, folder)

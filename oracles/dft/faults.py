@@ -80,18 +80,19 @@ def typed_faults(code: Code, formula: str, folder: Path) -> Iterator[None]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         if code.says_unconverged(folder):
             raise NotConvergedError(f"{where}: self-consistency was not reached") from error
-        raise _no_answer(where, error) from error
+        raise _no_answer(code, where, error) from error
     if code.says_unconverged(folder):
         raise NotConvergedError(f"{where}: self-consistency was not reached")
 
 
-def _no_answer(where: str, error: Exception) -> NoAnswerError:
+def _no_answer(code: Code, where: str, error: Exception) -> NoAnswerError:
     exit_code = _exit_code(error)
     said = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
     if exit_code in (NOT_EXECUTABLE, NOT_FOUND):
         remedy = "install the program, or name it under arguments: command"
         return FailedError(FailureKind.MISSING_PROGRAM, f"{where}: no program was found ({said}); {remedy}")
-    message = f"{where}: no usable answer ({said}); see the log"
+    own = ", and look at your `arguments`" if code.arguments else ""
+    message = f"{where}: no usable answer ({said}); see the log{own}"
     return (RejectedError if exit_code is None else FailedError)(FailureKind.BAD_RESULT, message)
 
 

@@ -27,6 +27,7 @@ from oracles.dft.band_edges import filled_bands
 from oracles.dft.functional import check_functional
 from oracles.dft.identity import code_version, meaning_of
 from oracles.dft.inputs import magnetic_atoms, ordered, working_folder
+from oracles.dft.kpoints import check_kpoints
 from oracles.dft.protocols import (
     PROTOCOLS,
     ProtocolName,
@@ -68,8 +69,9 @@ class OpticsSettings(OracleSettings):
 
     @field_validator("arguments")
     @classmethod
-    def _same_functional(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _usable(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         check_functional(arguments)
+        check_kpoints(arguments)
         return arguments
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pymatgen.core as pmg
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from materials.base import Crystal, Measurement
 from materials.calculators import IMPORT_PATH, imported_calculator
@@ -21,6 +21,7 @@ from oracles.dft.functional import check_functional
 from oracles.dft.identity import code_version, meaning_of
 from oracles.dft.inputs import magnetic_atoms, ordered, working_folder
 from oracles.dft.judging import VOLUMES, doubt_left, energies_beside
+from oracles.dft.kpoints import check_kpoints
 from oracles.dft.protocols import PROTOCOLS, ProtocolName
 from oracles.one_by_one import Answer, OneByOneOracle, RejectedError
 
@@ -29,15 +30,24 @@ if TYPE_CHECKING:
     from oracles.dft.codes import Code
 
 CODES = ("gpaw", "espresso", "vasp", "cp2k")
+PBE = "PBE"
+EIGENVALUES = ("get_eigenvalues", "get_ibz_k_points", "get_number_of_spins", "get_fermi_level")
+"""How ASE's calculators tell of bands."""
 LARGEST_GAP = 30.0  # eV
 
 
 class DftSettings(OracleSettings):
     """A density-functional calculation (PBE, without +U) of energy, largest force and band gap."""
 
+    # The base declares `fidelity` as a property, so the field needs a name of its own.
+    model_config = ConfigDict(serialize_by_alias=True)
+
     kind: Literal["dft"] = "dft"
     calculator: str = "gpaw"
     """gpaw, espresso, vasp, cp2k, or an ASE calculator's import path `module:Class`."""
+    level: str | None = Field(default=None, alias="fidelity")
+    """Of what an import path's calculator gives (PBE, r2SCAN, potential, ...), which only you know; needed there. The
+    four programs are asked for PBE."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """The calculator's own arguments; they win over the protocol's."""
     protocol: ProtocolName = "standard"
@@ -66,8 +76,34 @@ class DftSettings(OracleSettings):
 
     @model_validator(mode="after")
     def _has_eigenvalues(self) -> DftSettings:
-        if self.calculator == "cp2k" and self.band_gap:
+        if not self.band_gap:
+            return self
+        if self.calculator == "cp2k":
             raise ValueError("ASE reads no eigenvalues of CP2K; set band_gap: false")
+        if self.calculator not in CODES:
+            made = imported_calculator(self.calculator, self.arguments).factory
+            if isinstance(made, type) and not all(hasattr(made, name) for name in EIGENVALUES):
+                raise ValueError(f"{self.calculator} gives no eigenvalues; set band_gap: false")
+        return self
+
+    @model_validator(mode="after")
+    def _honest_label(self) -> DftSettings:
+        if self.calculator in CODES:
+            if self.level not in (None, PBE):
+                raise ValueError(f"fidelity: {self.calculator} is asked for PBE; leave {self.level} out")
+            check_functional(self.arguments)
+            return self
+        if self.level is None:
+            raise ValueError(
+                f"fidelity: nobody but you knows what {self.calculator} computes; write fidelity: PBE if that is its "
+                "functional, the name of another, or fidelity: potential for what is no density functional"
+            )
+        for name in self.measures:
+            ladder = property_named(name).fidelities
+            if self.level not in ladder:
+                raise ValueError(f"{name} has no fidelity {self.level!r}; it has {', '.join(ladder)}")
+        if self.level == PBE:
+            check_functional(self.arguments)
         return self
 
     @field_validator("calculator")
@@ -81,8 +117,8 @@ class DftSettings(OracleSettings):
 
     @field_validator("arguments")
     @classmethod
-    def _same_functional(cls, arguments: dict[str, Any]) -> dict[str, Any]:
-        check_functional(arguments)
+    def _points(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        check_kpoints(arguments)
         return arguments
 
     @property
@@ -101,7 +137,7 @@ class DftSettings(OracleSettings):
 
     @property
     def fidelity(self) -> str:
-        return "PBE"
+        return self.level or PBE
 
     def meaning(self) -> dict[str, Any]:
         """The arguments without those about the machine, and the numbers behind the protocol."""

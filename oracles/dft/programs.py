@@ -15,7 +15,7 @@ from oracles.dft.codes import Code, keep_input, merged
 from oracles.dft.faults import need_program
 from oracles.dft.identity import command_of
 from oracles.dft.protocols import grid_size
-from oracles.one_by_one import FailedError
+from oracles.one_by_one import FailedError, RejectedError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -171,7 +171,11 @@ class Imported(Code):
     def band_edges(self, atoms: Atoms, folder: Path) -> BandEdges:
         """From the calculator's own k-points; spins and bands are counted below its Fermi level."""
         calculator = atoms.calc.inner
-        bands = _grid_bands(calculator)
+        try:
+            bands = _grid_bands(calculator)
+        except (AttributeError, NotImplementedError) as error:
+            message = f"{self.name} gives no eigenvalues ({error}); set band_gap: false"
+            raise RejectedError(FailureKind.BAD_RESULT, message) from error
         counts = (bands.eigenvalues < calculator.get_fermi_level()).sum(axis=2)
         same = bool(np.all(counts == counts[:, :1]))
         return band_edges(bands, tuple(int(n) for n in counts[:, 0])) if same else METAL

@@ -39,7 +39,7 @@ class Protocol:
 
 # docs/dft.md has the convergence table behind these numbers.
 PROTOCOLS: dict[str, Protocol] = {
-    "fast": Protocol(cutoff=340.0, spacing=0.35, band_spacing=0.30, smearing=0.05, energy_tolerance=5e-4),
+    "fast": Protocol(cutoff=500.0, spacing=0.35, band_spacing=0.30, smearing=0.05, energy_tolerance=5e-4),
     "standard": Protocol(cutoff=500.0, spacing=0.25, band_spacing=0.20, smearing=0.05, energy_tolerance=1e-4),
     "tight": Protocol(cutoff=700.0, spacing=0.15, band_spacing=0.12, smearing=0.02, energy_tolerance=1e-5),
 }

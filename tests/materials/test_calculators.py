@@ -148,7 +148,11 @@ def test_a_file_among_the_arguments_counts_by_its_content(tmp_path: Path) -> Non
         ("no_such_package.calculators:all", {}, "pip install the distribution that holds no_such_package"),
         ("ase.atoms:Atoms", {}, "neither a class of ASE calculators nor a function"),
         ("ase.units:GPa", {}, "neither a class of ASE calculators nor a function"),
-        ("mine_of_the_test:Faulty", {"fualt": "nan"}, "change `arguments`"),
+        ("mine_of_the_test:Faulty", {"fualt": "nan"}, "did you mean fault"),
+        ("mine_of_the_test:Faulty", {}, "missing a required argument: 'fault'"),
+        ("ase.calculators.emt:EMT", {"asap_cutof": True}, "'asap_cutof'; did you mean asap_cutoff"),
+        ("ase.calculators.lj:LennardJones", {"depth": 1.0}, "'depth'; it knows .*epsilon"),
+        ("ase.build:bulk", {"nmae": "Cu"}, "did you mean name"),
     ],
 )
 def test_what_cannot_be_a_calculator_is_said_before_it_is_used(
@@ -156,6 +160,20 @@ def test_what_cannot_be_a_calculator_is_said_before_it_is_used(
 ) -> None:
     with pytest.raises(ValueError, match=remedy):
         ImportedCalculator(name, arguments).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ase.calculators.emt:EMT", {"asap_cutoff": True, "label": "emt"}),
+        ("ase.calculators.morse:MorsePotential", {"rho0": 6.0, "neighbor_list": None}),
+        ("ase.calculators.eam:EAM", {"elements": ["Cu"]}),  # looked up, and listed nowhere
+        ("ase.calculators.gulp:GULP", {"a_keyword_of_the_program": 1}),
+        ("ase.calculators.vasp:Vasp", {"encut": 300}),
+    ],
+)
+def test_arguments_that_may_mean_something_are_taken(name: str, arguments: dict[str, object]) -> None:
+    ImportedCalculator(name, arguments).check()
 
 
 @pytest.mark.parametrize(

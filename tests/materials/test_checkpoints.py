@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from materials.checkpoints import (
     DOWNLOADED,
     PRETRAINED,
     SHIPPED,
+    NoCheckpointError,
     UntrustedPotentialError,
     find_checkpoint,
     potential_version,
@@ -80,7 +82,7 @@ def test_a_checkpoint_file_may_have_modals(tmp_path: Path) -> None:
 def test_the_version_follows_a_file_that_changes(tmp_path: Path) -> None:
     path = tmp_path / "mine.pth"
     versions = set()
-    for content in (b"weights", b"other weights"):
+    for content in (b"PK\x03\x04 weights", b"PK\x03\x04 other weights"):
         path.write_bytes(content)
         with pytest.raises(UntrustedPotentialError) as refused:
             find_checkpoint(str(path))
@@ -96,8 +98,19 @@ def test_a_copy_is_the_same_potential_wherever_it_lies(tmp_path: Path) -> None:
         shutil.copy(shipped.path, copy)
     assert {potential_version(str(copy), shipped.sha256) for copy in copies} == {shipped.version}
     own = tmp_path / "own.pth"
-    own.write_bytes(b"another model")
+    own.write_bytes(b"PK\x03\x04 another model")
     moved = tmp_path / "here" / "own.pth"
     shutil.copy(own, moved)
-    digest = hashlib.sha256(b"another model").hexdigest()
+    digest = hashlib.sha256(b"PK\x03\x04 another model").hexdigest()
     assert potential_version(str(own), digest) == potential_version(str(moved), digest)
+
+
+def test_an_archive_without_a_model_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "mine.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "no weights")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(
+        NoCheckpointError, match=r"mine.pth: not a SevenNet checkpoint, sevenn cannot read it"
+    ):
+        load_potential(str(path), digest, device="cpu")

@@ -28,7 +28,7 @@ needs_espresso = pytest.mark.skipif(
     shutil.which("pw.x") is None or not (PSEUDOPOTENTIALS / "Si.pbe-rrkj.UPF").is_file(),
     reason="pw.x or its pseudopotentials are not installed (apt install quantum-espresso)",
 )
-EMT: dict[str, Any] = {"calculator": "ase.calculators.emt:EMT", "band_gap": False}
+EMT: dict[str, Any] = {"calculator": "ase.calculators.emt:EMT", "band_gap": False, "fidelity": "potential"}
 
 
 def structure_of(atoms: Atoms) -> Structure:
@@ -80,6 +80,10 @@ def strained_copper() -> Structure:
     atoms.set_cell(atoms.cell * 1.03, scale_atoms=True)
     atoms.rattle(0.1, seed=1)
     return structure_of(atoms)
+
+
+def effective_medium() -> emt.EMT:
+    return emt.EMT()
 
 
 class TwoBands(emt.EMT):  # type: ignore[misc]

@@ -199,7 +199,7 @@ def test_what_has_no_ordered_structure_is_refused(material: Material) -> None:
 @pytest.mark.parametrize(
     ("potentials", "complaint"),
     [
-        (["7net-0"], "at least 2"),
+        (["7net-0"], "at least two"),
         (["7net-0", "7NET-0"], "there twice"),
         (["7net-0", "7net-nine"], "7net-nine"),
         (["7net-0", str(CHECKPOINT)], "sha256"),

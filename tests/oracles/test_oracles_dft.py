@@ -40,6 +40,16 @@ def test_silicon_has_its_indirect_gap(tmp_path: Path) -> None:
     assert "Converged after" in (tmp_path / "ground_state" / "gpaw.txt").read_text()
 
 
+@pytest.mark.slow
+def test_fast_tells_the_direct_gap_of_a_hard_oxide(tmp_path: Path) -> None:
+    """At a cutoff of 340 eV magnesium oxide was indirect, by 0.1 eV."""
+    pytest.importorskip("gpaw")
+    outcome = ask(structure_of(bulk("MgO", "rocksalt", a=4.21)), tmp_path)
+    found, edges = values(outcome), outcome.provenance["band_edges"]
+    assert edges["gap_is"] == "direct"
+    assert found["band_gap"] == pytest.approx(4.72, abs=0.02)  # `standard`
+
+
 def test_a_metal_has_no_gap(tmp_path: Path) -> None:
     pytest.importorskip("gpaw")
     aluminium = ask(structure_of(bulk("Al")), tmp_path / "Al", arguments=COARSE)
@@ -63,8 +73,16 @@ def test_any_ase_calculator_answers_by_its_import_path(tmp_path: Path) -> None:
     found = values(ask(structure, tmp_path, **EMT))
     assert found["energy_per_atom"] == pytest.approx(atoms.get_potential_energy() / len(atoms))
     assert found["max_force"] == pytest.approx(np.linalg.norm(atoms.get_forces(), axis=1).max())
-    without = ask(structure, tmp_path, calculator="ase.calculators.emt:EMT")
+    made = "tests.oracles.dft_materials:effective_medium"  # a function, of which nothing is known beforehand
+    without = ask(structure, tmp_path, **EMT | {"calculator": made, "band_gap": True, "fidelity": "PBE"})
     assert kind_of(without) == (Status.REJECTED, FailureKind.BAD_RESULT)
+    assert "gives no eigenvalues" in str(without.failure)
+    assert "set band_gap: false" in str(without.failure)
+
+
+def test_what_no_dft_program_gave_is_not_labelled_pbe(tmp_path: Path) -> None:
+    answer = ask(strained_copper(), tmp_path, **EMT)
+    assert {m.fidelity for m in answer.measurements} == {"potential"}
 
 
 def test_a_relaxation_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

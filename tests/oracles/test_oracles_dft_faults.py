@@ -18,6 +18,7 @@ from materials.evaluation import FailureKind, Outcome, Status
 from oracles.dft.oracle import DftSettings
 from tests.oracles.dft_materials import (
     COARSE,
+    EMT,
     SILICON,
     ask,
     kind_of,
@@ -192,7 +193,11 @@ def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
 
 
 def with_gap(gap: float) -> Outcome:
-    block = {"calculator": "tests.oracles.dft_materials:TwoBands", "arguments": {"gap": gap}}
+    block = {
+        "calculator": "tests.oracles.dft_materials:TwoBands",
+        "fidelity": "PBE",
+        "arguments": {"gap": gap},
+    }
     return ask(structure_of(bulk("Cu")), **block)
 
 
@@ -207,7 +212,7 @@ def test_missing_self_consistency_in_a_relaxation_is_tried_again_and_no_explosio
 ) -> None:
     path, arguments = "tests.oracles.dft_materials:NeverConverged", {"evaluations": evaluations}
     outcome = ask(
-        strained_copper(), tmp_path, relax=True, calculator=path, arguments=arguments, band_gap=False
+        strained_copper(), tmp_path, relax=True, **EMT | {"calculator": path, "arguments": arguments}
     )
     assert kind_of(outcome) == (Status.REJECTED, FailureKind.NOT_CONVERGED)
     assert list(outcome.provenance["attempts"]) == ["ground_state", "ground_state_robust"]

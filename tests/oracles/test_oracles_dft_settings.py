@@ -13,7 +13,7 @@ from oracles.dft.optics import OpticsSettings
 from oracles.dft.oracle import DftSettings
 from oracles.hull import HullSettings
 from oracles.relax import RelaxSettings
-from tests.oracles.dft_materials import program, pseudopotential
+from tests.oracles.dft_materials import EMT, program, pseudopotential
 
 
 def _espresso(**input_data: Any) -> dict[str, Any]:
@@ -62,6 +62,17 @@ def test_dft_energies_are_refused_by_the_hull() -> None:
             "labelled",
         ),
         ({"protocol": "careful"}, "fast"),
+        ({"arguments": {"kpts": {"size": [0, 4, 4]}}}, "arguments.kpts: size"),
+        ({"arguments": {"kpts": {"sise": [4, 4, 4]}}}, "arguments.kpts: unknown sise"),
+        ({"arguments": {"kpts": {"density": -1}}}, "arguments.kpts: a density"),
+        ({"arguments": {"kpts": "many"}}, "arguments.kpts: 'many' is no grid"),
+        ({"arguments": {"kpts": [4, 4]}}, "arguments.kpts"),
+        ({"arguments": {"kpts": [4.5, 4, 4]}}, "arguments.kpts"),
+        ({"calculator": "vasp", "arguments": {"kpts": [0, 4, 4]}}, "arguments.kpts"),
+        (EMT | {"band_gap": True}, "gives no eigenvalues; set band_gap: false"),
+        (EMT | {"fidelity": None}, "fidelity: nobody but you knows"),
+        (EMT | {"fidelity": "potentail"}, "no fidelity 'potentail'"),
+        ({"fidelity": "HSE"}, "is asked for PBE"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(block: dict[str, Any], says: str) -> None:
@@ -76,10 +87,24 @@ def test_settings_that_cannot_be_meant_are_refused(block: dict[str, Any], says: 
         {"arguments": {"charge": 0.0, "mode": {"name": "pw", "ecut": 400}, "setups": {"Fe": "paw"}}},
         _cp2k(pseudo_potential="GTH-PBE", inp="&FORCE_EVAL\n&DFT\n&SCF\n&END SCF\n&END DFT\n&END FORCE_EVAL"),
         _espresso(system={"ecutwfc": 40, "nspin": 2}),
+        {"arguments": {"kpts": {"size": [4, 4, 4], "gamma": True}}},
+        {"arguments": {"kpts": {"density": 3.5, "gamma": True, "even": True}}},
+        {"arguments": {"kpts": [2, 2, 2]}},
+        {"arguments": {"kpts": [[0, 0, 0], [0.5, 0.5, 0.5]]}},
     ],
 )
 def test_settings_that_leave_pbe_as_it_is_are_taken(block: dict[str, Any]) -> None:
     DftSettings.model_validate(block)
+
+
+def test_another_functional_may_be_asked_for_where_it_is_the_label() -> None:
+    """Of a calculator by import path; nothing but PBE is asked of the four programs."""
+    block = EMT | {"calculator": "ase.calculators.vasp:Vasp", "arguments": {"xc": "r2SCAN"}}
+    with pytest.raises(ValidationError, match="labelled PBE"):
+        DftSettings.model_validate(block | {"fidelity": "PBE"})
+    r2scan = DftSettings.model_validate(block | {"fidelity": "r2SCAN"})
+    assert r2scan.fidelity == "r2SCAN"
+    assert DftSettings.model_validate(r2scan.model_dump(mode="json")) == r2scan
 
 
 def told_apart(block: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -119,6 +144,6 @@ def test_versions_of_programs_and_their_data_are_part_of_an_answers_key() -> Non
     pytest.importorskip("gpaw")
     assert f"gpaw-data {version('gpaw-data')}" in DftSettings().model_version()
     assert f"gpaw-data {version('gpaw-data')}" in OpticsSettings().model_version()
-    emt = DftSettings(calculator="ase.calculators.emt:EMT", band_gap=False)
+    emt = DftSettings.model_validate(EMT)
     assert f"ase {version('ase')}" in emt.model_version()
     assert DftSettings().meaning()["protocol"]["cutoff"] == 500.0

@@ -23,7 +23,7 @@ from materials.base import Candidate, Composition, Crystal, Material, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status
 from materials.potential import load_potential, to_atoms
 from oracles.conduction.arrhenius import BOLTZMANN, arrhenius, log_conductivity
-from oracles.conduction.diffusion import Diffusion, diffusion_of, picoseconds_needed
+from oracles.conduction.diffusion import Diffusion, diffusion_of, picoseconds_needed, why_too_short
 from oracles.conduction.dynamics import Job, Plan, UnusableRunError, simulate
 from oracles.conduction.md import MolecularDynamicsOracle, MolecularDynamicsSettings
 from oracles.conduction.melting import why_not_held
@@ -280,15 +280,18 @@ def test_runs_without_hops_are_not_converged_and_never_a_number(tmp_path: Path) 
     assert outcome.failure is not None
     assert outcome.failure.kind is FailureKind.NOT_CONVERGED
     assert not outcome.measurements
-    assert "ps at 900 K are too short" in outcome.failure.message
-    assert "ps are needed" in outcome.failure.message
+    assert "no hop was seen in 20 ps at 900 K" in outcome.failure.message
+    assert "how much longer cannot be told" in outcome.failure.message
 
 
-def test_a_real_run_too_short_says_what_is_the_least() -> None:
-    outcome = answered(PRIMITIVE, picoseconds=0.2, equilibration=0.1, supercell=2.0, timestep=10.0 / 2)
-    assert outcome.failure is not None
-    assert outcome.failure.kind is FailureKind.NOT_CONVERGED
-    assert "2.0 ps are the least" in outcome.failure.message
+@pytest.mark.parametrize(("hops", "needed"), [(0.3, None), (4.0, "about 12 ps are needed")])
+def test_a_length_is_told_from_hops_alone(hops: float, needed: str | None) -> None:
+    slope = np.random.default_rng(0).normal(1e-6, 1e-7, 500)
+    reason = why_too_short(Diffusion(1400.0, 2.5, slope, 1.0, 9.0, hops, 2.8))
+    assert reason is not None
+    assert "2.5 ps at 1400 K" in reason
+    assert ("ps are needed" in reason) == (needed is not None)
+    assert needed is None or needed in reason
 
 
 @pytest.mark.parametrize(
@@ -338,4 +341,16 @@ def test_hydrogen_gets_short_steps_and_seeds_follow_the_candidate() -> None:
 )
 def test_settings_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
+        MolecularDynamicsSettings.model_validate(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"picoseconds": 0.4}, "picoseconds: 2 ps are the least that can be looked at, not 0.4"),
+        ({"temperatures": [900, 1000]}, "Value error, 2 given; at least 3 tell an activation energy"),
+    ],
+)
+def test_settings_of_no_use_are_refused_in_plain_words(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
         MolecularDynamicsSettings.model_validate(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -90,6 +91,7 @@ def test_arguments_are_part_of_the_meaning_and_reach_the_calculator() -> None:
         ({"potential": "ase.calculators.emt:ETM"}, "holds no ETM"),
         ({"potential": "ase.atoms:Atoms"}, "neither a class of ASE calculators"),
         ({"potential": "ase.build:bulk", "arguments": {"nmae": 1}}, "change `arguments`"),
+        ({"potential": EMT_PATH, "arguments": {"asap_cutof": True}}, "did you mean asap_cutoff"),
         ({"potential": EMT_PATH, "sha256": "0" * 64}, "belongs to a checkpoint file"),
         ({"arguments": {"device": "cpu"}}, "SevenNet takes none"),
         ({"potential": "7net-9"}, "neither a name of SevenNet"),
@@ -154,3 +156,15 @@ def test_whoever_loads_a_model_onto_the_gpu_reserves_it(
         CommitteeSettings.model_validate({"potentials": ON_CPU}),
     ]
     assert not any(block.resources.gpus for block in elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", "it is empty"), (b"<html>not found", "no file that torch wrote")]
+)
+def test_a_file_that_is_no_checkpoint_is_refused_when_the_campaign_is_read(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.pth").write_bytes(content)
+    block = {"potential": "mine.pth", "sha256": hashlib.sha256(content).hexdigest()}
+    with pytest.raises(ValidationError, match=f"mine.pth: not a SevenNet checkpoint, {words}"):
+        RelaxSettings.model_validate(block, context={"folder": tmp_path})
