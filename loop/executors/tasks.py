@@ -14,6 +14,7 @@ from pathlib import Path
 
 from loop.executors.records import attempt_folder, file_artifacts, find_outcome, write_outcome
 from materials.base import BadMeasurementError, Measurement, canonical_json
+from materials.checkpoints import NoCheckpointError
 from materials.evaluation import Failure, FailureKind, Outcome, Request, Status
 from materials.memory import is_out_of_memory
 from materials.properties import PROPERTIES
@@ -185,6 +186,8 @@ def failed_by(error: BaseException, request: Request, seconds: float = 0.0) -> O
 def _kind_of(error: BaseException) -> FailureKind:
     if isinstance(error, BadMeasurementError):
         return FailureKind.BAD_RESULT
+    if isinstance(error, NoCheckpointError):
+        return FailureKind.MISSING_DATA
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FailureKind.DISK_FULL
     if is_out_of_memory(error):

@@ -25,8 +25,9 @@ from materials.potential import load_potential, to_atoms
 from oracles.conduction.arrhenius import BOLTZMANN, arrhenius, log_conductivity
 from oracles.conduction.diffusion import Diffusion, diffusion_of, picoseconds_needed, why_too_short
 from oracles.conduction.dynamics import Job, Plan, UnusableRunError, simulate
-from oracles.conduction.md import MolecularDynamicsOracle, MolecularDynamicsSettings
+from oracles.conduction.md import MolecularDynamicsSettings
 from oracles.conduction.melting import why_not_held
+from oracles.conduction.molecular_dynamics import MolecularDynamicsOracle
 from oracles.conduction.simulation_cell import SimulationCell, simulation_cell
 from oracles.conduction.trajectory import (
     CHECKPOINT,
