@@ -90,9 +90,7 @@ class Audit:
     def _audited(self, record: Record, why: str, outcome: Outcome) -> Audited:
         oracle = self._settings.oracle
         learned_alike = same_data(oracle, [stage.settings for stage in self._line])
-        found = Audited(
-            record.id, record.material.formula, why, oracle_told(oracle), same_data=learned_alike
-        )
+        found = Audited(record.id, record.material.formula, why, oracle_told(oracle), same_data=learned_alike)
         if outcome.failure is not None:
             return replace(found, failure=f"{outcome.failure.kind}: {outcome.failure.message}")
         apart = tuple(self._disagreements(record, outcome))

@@ -30,7 +30,9 @@ def rank_records(archive: Archive) -> list[Record]:
         for r in archive.evaluated
         if r.id not in chosen and r.duplicate_of is None and any(m.property in goals for m in r.measurements)
     ]
-    return [complete[i] for i in order] + sorted(rest, key=lambda r: (r.doubted, *_violation(archive, r), r.id))
+    return [complete[i] for i in order] + sorted(
+        rest, key=lambda r: (r.doubted, *_violation(archive, r), r.id)
+    )
 
 
 def non_dominated_order(scores: Floats) -> list[int]:

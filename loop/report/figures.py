@@ -188,7 +188,9 @@ def failures_figure(view: CampaignView) -> Any:
         elif record.doubted:
             counts["doubted"] += 1
         elif record.stopped_by is not None:
-            counts[shorten(f"gate: {record.stopped_by.split(' not kept')[0]}", LABEL, placeholder=" ...")] += 1
+            counts[
+                shorten(f"gate: {record.stopped_by.split(' not kept')[0]}", LABEL, placeholder=" ...")
+            ] += 1
     if not counts:
         return None
     labels, values = zip(*counts.most_common()[::-1], strict=True)

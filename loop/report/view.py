@@ -69,9 +69,7 @@ class CampaignView:
 
     def _fate(self, record: Record, doubting: EvaluationRow) -> str:
         """What became of a candidate after an oracle doubted it."""
-        asked = [
-            e for e in self.evaluations if e.candidate_id == record.id and e.stage > BESIDE_THE_LINE
-        ]
+        asked = [e for e in self.evaluations if e.candidate_id == record.id and e.stage > BESIDE_THE_LINE]
         later = [e for e in asked if e.number > doubting.number]
         for row in later:
             if row.doubt is not None:
