@@ -28,7 +28,7 @@ def oracle_told(oracle: OracleSettings) -> str:
 
 
 def same_data(audit: OracleSettings, line: Sequence[OracleSettings]) -> bool:
-    """Whether the audit's potential and one of the line's are of those that learned the Materials Project's energies."""
+    """Whether the audit's potential and one of the line's learned the Materials Project's energies."""
     return _learned_materials_project(audit) and any(map(_learned_materials_project, line))
 
 

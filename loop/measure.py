@@ -123,7 +123,7 @@ def _check_places(places: Places) -> None:
     _check_writable("--out", places.out)
     if places.structures is not None:
         _check_writable("--structures", places.structures)
-    _check_writable("--dir", places.folder / "evaluations")
+    _check_writable("--dir", places.folder)
 
 
 def _check_writable(option: str, path: Path) -> None:
@@ -136,8 +136,8 @@ def _check_writable(option: str, path: Path) -> None:
             pass
     except OSError as error:
         raise CampaignError(
-            f"{option} {path}: nothing can be written to {path.parent} ({error.strerror}); name a place that is yours to "
-            "write to. Nothing was measured."
+            f"{option} {path}: nothing can be written to {path.parent} ({error.strerror}); name another place. "
+            "Nothing was measured."
         ) from error
 
 

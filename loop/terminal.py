@@ -64,7 +64,6 @@ def running_lines(dispatcher: Dispatcher) -> list[Text]:
 def measured_text(measurements: Iterable[Measurement]) -> str:
     """'E_hull = 0.012 eV/atom, E_g <= 1.200 eV'"""
     from materials.base import Bound
-    from materials.properties import property_named
 
     signs = {Bound.EXACT: "=", Bound.UPPER: "<=", Bound.LOWER: ">="}
     return ", ".join(

@@ -25,8 +25,8 @@ LEAST_WAITING = 2
 does, rows end in about the order of the file, and a run that is stopped early has something to show."""
 
 REMEDY = {
-    "composition": "; give structures (CIF files, .extxyz, or a column `cif`), or ask an oracle that works on formulas, "
-    "such as learned"
+    "composition": "; give structures (CIF files, .extxyz, or a column `cif`), or ask an oracle that works on "
+    "formulas, such as learned"
 }
 """What to do about a material that an oracle does not work on, by the kind of the material."""
 

@@ -94,7 +94,7 @@ class Display(LiveDisplay, Listener):
         for reason, count in _reasons(rows, courses).most_common():
             self._print(Text(f"  {count} x {reason}", style="dim"))
         if left_out:
-            message = f"{counted(left_out, 'structure')} with partial occupancies not written: extended XYZ cannot hold them"
+            message = f"{counted(left_out, 'structure')} with partial occupancies left out of extended XYZ"
             self._print(Text(f"  {message}; use .csv or a folder", style="yellow"))
         for file in files:
             if file.exists():

@@ -74,7 +74,7 @@ def _tiles(view: CampaignView) -> list[tuple[str, str]]:
     own = [r for r in archive.values() if not r.known_before]
     closed = sum(row.closed_at is not None for row in view.rounds)
     return [
-        ("rounds closed", str(closed)),
+        ("round closed" if closed == 1 else "rounds closed", str(closed)),
         ("candidates picked", str(len(own))),
         ("of them complete, constraints kept", str(sum(not r.known_before for r in archive.complete))),
         ("stopped at a gate", str(sum(r.stopped_at_gate for r in own))),

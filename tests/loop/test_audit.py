@@ -158,7 +158,7 @@ def test_an_audit_is_independent_and_fits_the_line(
 
 @pytest.mark.parametrize(
     ("potential", "alike"),
-    [("7net-l3i5", True), ("7net-mf-0/R2SCAN", False), ("ase.calculators.emt:EMT", False)],
+    [("7net-l3i5", True), ("7net-mf-0:R2SCAN", False), ("ase.calculators.emt:EMT", False)],
 )
 def test_an_audit_says_its_potential_and_whether_it_learned_the_same_data(
     potential: str, alike: bool

@@ -237,8 +237,9 @@ def test_a_block_that_names_no_kind_is_of_the_default_one(file: Path) -> None:
         ("oracles[0].kind=tabel", "did you mean 'table'?"),
         ("oracles[0].delai=1", "oracles[0].delai: unknown key; did you mean 'delay'?"),
         ("budget={batch: 9, pool: 3}", "pool of 3"),
-        ("surrogate.prior=head", "surrogate.prior: input should be 'heads' or 'none', not 'head'"),
-        ("executor.workers=many", "executor.workers: input should be 'auto', not 'many'"),
+        ("surrogate.prior=head", "surrogate.prior: must be 'heads' or 'none', not 'head'"),
+        ("executor.workers=many", "executor.workers: must be 'auto', not 'many'"),
+        ("executor.workers=0", "executor.workers: must be 'auto', or "),
         (
             "executor.wrokers=2",
             "executor.wrokers: unknown key; did you mean 'workers'? Known here: kind, workers",
