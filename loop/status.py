@@ -40,7 +40,9 @@ def _show(folder: Path) -> None:
     closed = sum(row.closed_at is not None for row in view.rounds)
     driver = holder(folder)
     state = f"driven by {driver}" if driver else "no driver is running"
-    console.print(f"[bold]{view.name}[/bold]  {closed} of {counted(config.budget.rounds, 'round')} closed; {state}")
+    console.print(
+        f"[bold]{view.name}[/bold]  {closed} of {counted(config.budget.rounds, 'round')} closed; {state}"
+    )
     own = [r for r in view.archive.values() if not r.known_before]
     counts = Counter("stopped at a gate" if r.stopped_at_gate else view.status(r).split(":")[0] for r in own)
     told = ", ".join(f"{count} {status}" for status, count in counts.most_common()) or "nothing measured yet"

@@ -239,7 +239,7 @@ def test_a_block_that_names_no_kind_is_of_the_default_one(file: Path) -> None:
         ("budget={batch: 9, pool: 3}", "pool of 3"),
         ("surrogate.prior=head", "surrogate.prior: must be 'heads' or 'none', not 'head'"),
         ("executor.workers=many", "executor.workers: must be 'auto', not 'many'"),
-        ("executor.workers=0", "executor.workers: must be 'auto', or "),
+        ("executor.workers=0", "executor.workers: must be 'auto', or at least 1, not 0"),
         (
             "executor.wrokers=2",
             "executor.wrokers: unknown key; did you mean 'workers'? Known here: kind, workers",
