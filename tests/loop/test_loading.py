@@ -122,7 +122,7 @@ def test_a_short_file_is_enough(file: Path) -> None:
         ("[Li, Y, O]", "[Li, Y]\n  charge_balanced: true", 2, "space", "no charge-balanced formula"),
         ("name: coatings", "name: a/b", 1, "name", "should match pattern"),
         ("name: coatings\n", "", 1, "name", "this key is missing"),
-        ("name: coatings", "name: c\nseed: -1", 2, "seed", "greater than or equal to 0"),
+        ("name: coatings", "name: c\nseed: -1", 2, "seed", "must be at least 0, not -1"),
         (
             "name: coatings",
             "name: c\nenergy_model: {}",
