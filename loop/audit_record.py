@@ -10,7 +10,7 @@ from typing import Any
 
 from loop.database.rows import RoundRow
 from oracles.base import OracleSettings
-from oracles.potential_choice import MATERIALS_PROJECT, PotentialChoice
+from oracles.potential_choice import MATERIALS_PROJECT, PotentialSettings
 
 AUDIT = "audit"
 """The name of an audit's evaluations, and of its part of a round's notes."""
@@ -20,7 +20,7 @@ SAME_DATA = "both potentials learned the same data, so agreement is no proof"
 
 def oracle_told(oracle: OracleSettings) -> str:
     """'relax with 7net-l3i5', 'dft with protocol fast': the kind, and what it computes with where it says so."""
-    if isinstance(oracle, PotentialChoice):
+    if isinstance(oracle, PotentialSettings):
         place = Path(oracle.potential)
         return f"{oracle.kind} with {place.name if place.is_absolute() else oracle.potential}"
     protocol = getattr(oracle, "protocol", None)
@@ -33,7 +33,7 @@ def same_data(audit: OracleSettings, line: Sequence[OracleSettings]) -> bool:
 
 
 def _learned_materials_project(oracle: OracleSettings) -> bool:
-    return isinstance(oracle, PotentialChoice) and oracle.potential_zero == MATERIALS_PROJECT
+    return isinstance(oracle, PotentialSettings) and oracle.potential_zero == MATERIALS_PROJECT
 
 
 @dataclass(frozen=True)

@@ -165,8 +165,8 @@ def blocks(view: CampaignView) -> list[dict[str, Any]]:
                 "title": name.replace("_", " "),
                 "unit": property_named(name).unit,
                 "text": f"{counted(total.count, 'prediction')} stored before the test: mean absolute error "
-                f"{total.mae:.3g} {property_named(name).unit}; {total.inside_90 / total.count:.0%} of the outcomes lie inside "
-                "the 90 % interval.",
+                f"{total.mae:.3g} {property_named(name).unit}; {total.inside_90 / total.count:.0%} of the outcomes lie "
+                "inside the 90 % interval.",
                 "figure": calibration_figure(view, name),
                 "coverage": coverage_figure(entries),
                 "rows": honesty_rows(view, name),
