@@ -71,7 +71,7 @@ def hypervolume(scores: npt.NDArray[np.float64], reference: npt.NDArray[np.float
 
 
 def pareto_figure(view: CampaignView) -> Any:
-    """Every record with both first objectives measured, the Pareto front as a line. None without objectives or points."""
+    """Records with both first objectives measured, the Pareto front as a line. None without objectives or points."""
     import plotly.graph_objects as go
 
     if len(view.archive.objectives) < 2:
