@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loop.asking import Asker
-from loop.audit_record import AUDIT, Audited, Disagreement
+from loop.audit_record import AUDIT, Audited, Disagreement, oracle_told, same_data
 from loop.database.rows import BESIDE_THE_LINE, AnsweredPrediction, PlannedEvaluation
 from loop.events import Listener
 from loop.line import ZERO_WHEN_RELAXED, Stage, comparable
@@ -88,7 +88,9 @@ class Audit:
         outcomes[outcome.key] = outcome
 
     def _audited(self, record: Record, why: str, outcome: Outcome) -> Audited:
-        found = Audited(record.id, record.material.formula, why, self._settings.oracle.kind)
+        oracle = self._settings.oracle
+        learned_alike = same_data(oracle, [stage.settings for stage in self._line])
+        found = Audited(record.id, record.material.formula, why, oracle_told(oracle), same_data=learned_alike)
         if outcome.failure is not None:
             return replace(found, failure=f"{outcome.failure.kind}: {outcome.failure.message}")
         apart = tuple(self._disagreements(record, outcome))

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from loop.database.rows import RoundRow
+from oracles.base import OracleSettings
+from oracles.potential_choice import MATERIALS_PROJECT, PotentialSettings
 
 AUDIT = "audit"
 """The name of an audit's evaluations, and of its part of a round's notes."""
+
+SAME_DATA = "both potentials learned the same data, so agreement is no proof"
+
+
+def oracle_told(oracle: OracleSettings) -> str:
+    """'relax with 7net-l3i5', 'dft with protocol fast': the kind, and what it computes with where it says so."""
+    if isinstance(oracle, PotentialSettings):
+        place = Path(oracle.potential)
+        return f"{oracle.kind} with {place.name if place.is_absolute() else oracle.potential}"
+    protocol = getattr(oracle, "protocol", None)
+    return oracle.kind if protocol is None else f"{oracle.kind} with protocol {protocol}"
+
+
+def same_data(audit: OracleSettings, line: Sequence[OracleSettings]) -> bool:
+    """Whether the audit's potential and one of the line's learned the Materials Project's energies."""
+    return _learned_materials_project(audit) and any(map(_learned_materials_project, line))
+
+
+def _learned_materials_project(oracle: OracleSettings) -> bool:
+    return isinstance(oracle, PotentialSettings) and oracle.potential_zero == MATERIALS_PROJECT
 
 
 @dataclass(frozen=True)
@@ -30,7 +53,10 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Audited:
-    """A result that was measured again: why it was chosen, and what came of it."""
+    """A result that was measured again: why it was chosen, by which oracle, and what came of it.
+
+    same_data: whether the potentials of campaign and audit learned the same data, so that agreement proves nothing.
+    """
 
     candidate_id: str
     formula: str
@@ -39,6 +65,7 @@ class Audited:
     disagreements: tuple[Disagreement, ...] = ()
     same_structure: bool | None = None
     failure: str = ""
+    same_data: bool = False
 
     def told(self) -> str:
         """What came of it, in words."""
@@ -79,6 +106,8 @@ def told(audited: Sequence[Audited]) -> str:
         parts.append(f"{moved} relaxed to another structure")
     if len(answered) < len(audited):
         parts.append(f"{len(audited) - len(answered)} failed")
+    if any(a.same_data for a in answered):
+        parts.append(SAME_DATA)
     return "; ".join(parts)
 
 

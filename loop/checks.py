@@ -163,7 +163,7 @@ def _energy_model(config: CampaignConfig) -> Iterator[Misfit]:
 
 
 def _audit(config: CampaignConfig) -> Iterator[Misfit]:
-    """The audit can be made, is independent of what it judges, and gives something to compare."""
+    """The audit can be made, is no repetition of what it judges, and gives something to compare."""
     if config.audit is None:
         return
     oracle, place = config.audit.oracle, ("audit", "oracle")
@@ -183,7 +183,7 @@ def _audit(config: CampaignConfig) -> Iterator[Misfit]:
     if reason is not None:
         yield place, reason
     if any(_same_source(oracle, other) for other in config.oracles):
-        yield place, f"this campaign measures with the same {oracle.kind} already; name an independent one"
+        yield place, f"this campaign measures with the same {oracle.kind} already; name another one"
     elif not comparable_properties(config.oracles, oracle):
         yield (
             place,

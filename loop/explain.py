@@ -15,6 +15,14 @@ from materials.settings import Settings
 
 MISSING = "this key is missing"
 
+BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+"""In words: kind of error, how the number must lie to its limit, and the limit's name."""
+
 
 def explain(error: ValidationError, model: type[Settings], data: Any) -> list[tuple[Place, str]]:
     """(place, sentence) for each thing wrong with `data`, the alternatives of a union joined into one.
@@ -33,7 +41,7 @@ def explain(error: ValidationError, model: type[Settings], data: Any) -> list[tu
             meant.update((*place[:-1], word) for word in nearest(place[-1], known))
         found.setdefault(place, {})[_sentence(detail, place, known)] = None
     return [
-        (place, "; or ".join(sentences))
+        (place, _joined(list(sentences)))
         for place, sentences in found.items()
         if not (place in meant and MISSING in sentences)
     ]
@@ -98,7 +106,28 @@ def _sentence(detail: ErrorDetails, place: Place, known: Sequence[str]) -> str:
     if kind in ("misfit", "kind_unknown", "kind_missing", "block_expected"):
         return message
     shown = repr(detail["input"])
-    return f"{message[0].lower()}{message[1:]}, not {shown if len(shown) < 60 else shown[:57] + '...'}"
+    if kind in ("too_short", "too_long"):
+        limit, count = detail["ctx"].get("min_length", detail["ctx"].get("max_length")), len(detail["input"])
+        side = "at least" if kind == "too_short" else "at most"
+        return f"{side} {limit} {'value is' if limit == 1 else 'values are'} needed here, not {count}: {_cut(shown)}"
+    if kind == "literal_error":
+        return f"must be {detail['ctx']['expected']}, not {_cut(shown)}"
+    if kind in BOUNDS:
+        words, name = BOUNDS[kind]
+        return f"must be {words} {detail['ctx'][name]:g}, not {_cut(shown)}"
+    return f"{message[0].lower()}{message[1:]}, not {_cut(shown)}"
+
+
+def _joined(sentences: Sequence[str]) -> str:
+    """Alternatives in one sentence: 'must be 'auto', or at least 1, not 0'."""
+    heads, tails = zip(*(sentence.partition(", not ")[::2] for sentence in sentences), strict=True)
+    if len(set(tails)) == 1 and all(head.startswith("must be ") for head in heads):
+        return f"{heads[0]}{''.join(f', or {head[8:]}' for head in heads[1:])}, not {tails[0]}"
+    return "; or ".join(sentences)
+
+
+def _cut(shown: str) -> str:
+    return shown if len(shown) < 60 else shown[:57] + "..."
 
 
 def _known_keys(model: type[Settings], data: Any, place: Place) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -119,7 +120,25 @@ def _check_places(places: Places) -> None:
     for path in written:
         if path.is_dir() and path.suffix:
             raise CampaignError(f"{path}: this is a folder; name a file")
+    _check_writable("--out", places.out)
+    if places.structures is not None:
+        _check_writable("--structures", places.structures)
+    _check_writable("--dir", places.folder)
+
+
+def _check_writable(option: str, path: Path) -> None:
+    """Makes the folder that will hold `path`. Raises CampaignError where nothing can be written there."""
+    from loop.errors import CampaignError
+
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise CampaignError(
+            f"{option} {path}: nothing can be written to {path.parent} ({error.strerror}); name another place. "
+            "Nothing was measured."
+        ) from error
 
 
 def _measure(plan: MeasurePlan, places: Places) -> int:
@@ -166,7 +185,10 @@ def _write(measuring: Measuring, places: Places) -> int:
     from loop.measuring.structures import write_structures
 
     write_results(places.out, measuring.rows, measuring.courses, measuring.line)
-    if places.structures is None:
+    if places.structures is None or not any(
+        course.walk.measurements and course.walk.material.kind == "crystal"
+        for course in measuring.courses.values()
+    ):
         return 0
     return len(write_structures(places.structures, measuring.rows, measuring.courses))
 

@@ -7,6 +7,7 @@ from itertools import combinations, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loop.audit_record import oracle_told
 from loop.config import AuditSettings, CampaignConfig, ConstraintSettings, ObjectiveSettings
 from loop.plugins import ACQUISITIONS, GENERATORS, ORACLES, SURROGATES
 from loop.prior import read_prior
@@ -157,7 +158,7 @@ def _audit(audit: AuditSettings) -> str:
     seconds = _duration(audit.oracle.typical_seconds)
     return (
         f"{audit.each} of the most surprising results of each round and {audit.each} at random, measured again by "
-        f"{audit.oracle.kind}, about {seconds} each; nothing is learned from them"
+        f"{oracle_told(audit.oracle)}, about {seconds} each; nothing is learned from them"
     )
 
 

@@ -87,13 +87,17 @@ class Display(LiveDisplay, Listener):
         self._failed += outcome.failure is not None
         line = _outcome_line(outcome, stage, formula)
         self.console.print(line, highlight=False, no_wrap=True, overflow="ellipsis")
+        if outcome.doubt is not None:
+            doubt = f"doubted: {outcome.doubt}" if outcome.doubt else "the doubt is lifted"
+            self.console.print(Text(f"  {formula:20} {stage:8} {doubt}", style="yellow"))
 
     def round_closed(self, number: int, archive: Archive, timings: Mapping[str, float], store: Store) -> None:
         front = archive.pareto_front()
         own = [r for r in archive.values() if not r.known_before]
         counts = {
             "complete": sum(not r.known_before for r in archive.complete),
-            "stopped at a gate": sum(r.stopped_by is not None for r in own),
+            "stopped at a gate": sum(r.stopped_at_gate for r in own),
+            "doubted": sum(r.doubted for r in own),
             "duplicates": sum(r.duplicate_of is not None for r in own),
             "failed": len(archive.failed),
         }

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+DOUBTS_SHOWN = 5
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -31,17 +33,22 @@ def _show(folder: Path) -> None:
     from loop.lock import holder
     from loop.progress import best_table
     from loop.report.folder import open_view
+    from loop.terminal import counted
 
     view, config = open_view(folder)
     console = Console()
     closed = sum(row.closed_at is not None for row in view.rounds)
     driver = holder(folder)
     state = f"driven by {driver}" if driver else "no driver is running"
-    console.print(f"[bold]{view.name}[/bold]  {closed} of {config.budget.rounds} rounds closed; {state}")
+    console.print(
+        f"[bold]{view.name}[/bold]  {closed} of {counted(config.budget.rounds, 'round')} closed; {state}"
+    )
     own = [r for r in view.archive.values() if not r.known_before]
-    counts = Counter(view.status(r).split(":")[0].split(" at ")[0] for r in own)
+    counts = Counter("stopped at a gate" if r.stopped_at_gate else view.status(r).split(":")[0] for r in own)
     told = ", ".join(f"{count} {status}" for status, count in counts.most_common()) or "nothing measured yet"
     console.print(f"{len(own)} candidates: {told}", highlight=False)
+    for reason, number in Counter(r.doubt for r in own if r.doubted).most_common(DOUBTS_SHOWN):
+        console.print(f"{number} doubted: {reason}", highlight=False)
     failures = Counter(str(r.failure.kind) for r in own if r.failure is not None)
     if failures:
         console.print(

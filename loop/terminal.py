@@ -64,12 +64,16 @@ def running_lines(dispatcher: Dispatcher) -> list[Text]:
 def measured_text(measurements: Iterable[Measurement]) -> str:
     """'E_hull = 0.012 eV/atom, E_g <= 1.200 eV'"""
     from materials.base import Bound
-    from materials.properties import property_named
 
     signs = {Bound.EXACT: "=", Bound.UPPER: "<=", Bound.LOWER: ">="}
     return ", ".join(
-        f"{property_named(m.property).symbol} {signs[m.bound]} {_number(m)} {m.unit}" for m in measurements
+        f"{_symbol(m)} {signs[m.bound]} {_number(m)}{_shown_unit(m)}{_conditions(m)}" for m in measurements
     )
+
+
+def counted(count: int, what: str) -> str:
+    """'1 row', '2 rows'."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -77,6 +81,36 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+PLAIN = {"pressure": 0.0, "strain": 0.0, "temperature": 300.0}
+"""Conditions that need no words."""
+
+
+def _symbol(measurement: Measurement) -> str:
+    """A logarithm has no unit, but its argument was divided by one: 'log10 sigma (S/cm)'."""
+    from materials.properties import property_named
+
+    symbol, unit = property_named(measurement.property).symbol, measurement.unit
+    return f"{symbol} ({unit[6:-1]})" if unit.startswith("log10(") else symbol
+
+
+def _shown_unit(measurement: Measurement) -> str:
+    """Behind the number; nothing where there is none, or where it stands with the symbol."""
+    dimensionless = measurement.unit == "1" or measurement.unit.startswith("log10(")
+    return "" if dimensionless else f" {measurement.unit}"
+
+
+def _conditions(measurement: Measurement) -> str:
+    """' at 20 GPa', ' at strain_xy 0.02'; nothing for the plain ones."""
+    from materials.properties import CONDITIONS
+
+    told = []
+    for name, value in measurement.conditions.items():
+        if value != PLAIN.get(name, 0.0):
+            unit = CONDITIONS.get(name, "1")
+            told.append(f"{name} {value:g}" if unit == "1" else f"{value:g} {unit}")
+    return f" at {', '.join(told)}" if told else ""
 
 
 def _number(measurement: Measurement) -> str:

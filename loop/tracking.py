@@ -138,7 +138,8 @@ def round_metrics(view: CampaignView, number: int, timings: Mapping[str, float])
     metrics: dict[str, float] = {
         "measured": len(own),
         "failed": sum(r.failure is not None for r in own),
-        "stopped_at_gate": sum(r.stopped_by is not None for r in own),
+        "stopped_at_gate": sum(r.stopped_at_gate for r in own),
+        "doubted": sum(r.doubted for r in own),
         "complete": sum(r.id in {c.id for c in so_far} for r in own),
     }
     for objective in view.archive.objectives:

@@ -31,8 +31,9 @@ class Progress(StrEnum):
 class Record:
     """A candidate with everything measured on it.
 
-    `material` is as the last stage left it (relaxed, for example). `stopped_by` names the gate or rule that
-    ended the line early; such a record counts as evaluated. `known_before` marks the user's own prior data.
+    `material` is as the last stage left it (relaxed, for example). `stopped_by` names the gate or doubt that
+    ended the line early; such a record counts as evaluated. `doubt` says why what was measured should not be
+    believed, empty where nothing does. `known_before` marks the user's own prior data.
     """
 
     candidate: Candidate
@@ -44,10 +45,21 @@ class Record:
     duplicate_of: str | None = None
     round: int | None = None
     known_before: bool = False
+    doubt: str = ""
 
     @property
     def id(self) -> str:
         return self.candidate.id
+
+    @property
+    def doubted(self) -> bool:
+        """Whether its line is over, with values that should not be believed."""
+        return bool(self.doubt) and self.progress is Progress.EVALUATED
+
+    @property
+    def stopped_at_gate(self) -> bool:
+        """Whether a measured value ended its line early, not a doubt or a failure."""
+        return self.stopped_by is not None and self.progress is Progress.EVALUATED and not self.doubt
 
     def measured(self, name: str, fidelity: str | None = None) -> Measurement | None:
         """The measurement of `name` at the named fidelity, else at the highest one; the latest wins a tie."""

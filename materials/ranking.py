@@ -14,7 +14,8 @@ Floats = npt.NDArray[np.float64]
 
 
 def rank_records(archive: Archive) -> list[Record]:
-    """Complete records by non-dominated rank and crowding, then the others by their distance to feasibility.
+    """Complete records by non-dominated rank and crowding, then the others by their distance to feasibility, doubted
+    ones last.
 
     That distance counts what was not measured first, then the summed violation of the constraints. Duplicates,
     failures, pending records and records on which no objective or constraint was measured are left out.
@@ -29,7 +30,9 @@ def rank_records(archive: Archive) -> list[Record]:
         for r in archive.evaluated
         if r.id not in chosen and r.duplicate_of is None and any(m.property in goals for m in r.measurements)
     ]
-    return [complete[i] for i in order] + sorted(rest, key=lambda r: (*_violation(archive, r), r.id))
+    return [complete[i] for i in order] + sorted(
+        rest, key=lambda r: (r.doubted, *_violation(archive, r), r.id)
+    )
 
 
 def non_dominated_order(scores: Floats) -> list[int]:

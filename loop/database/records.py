@@ -170,7 +170,14 @@ def _record(
         duplicate_of=row.duplicate_of,
         round=round,
         known_before=row.known_before,
+        doubt=_doubt(evaluations),
     )
+
+
+def _doubt(evaluations: Sequence[Evaluation]) -> str:
+    """What the latest answer that spoke of doubts said; an empty one lifts those before it."""
+    spoke = [e for e in evaluations if e.doubt is not None]
+    return (max(spoke, key=lambda e: e.number).doubt or "") if spoke else ""
 
 
 def _without_value(evaluations: Sequence[Evaluation]) -> Evaluation | None:

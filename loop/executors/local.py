@@ -135,7 +135,7 @@ class LocalDispatcher(Dispatcher):
             elif isinstance(error, WorkerLostError | OverdueError) and len(batch.asked) > 1:
                 self._ask(batch.settings, [(request, attempt)])
             else:
-                outcomes.append(_failure(request, error, batch.call.seconds))
+                outcomes.append(_failure(batch, request, error))
         return outcomes
 
     def _stop(self, ticket: Ticket) -> bool:
@@ -166,9 +166,13 @@ def evaluate_apart(
         return evaluate_together(settings, asked, folder)
 
 
-def _failure(request: Request, error: BaseException, seconds: float) -> Outcome:
+def _failure(batch: Batch, request: Request, error: BaseException) -> Outcome:
     message = f"{request.oracle}, {request.material.formula}: {error}"
     if isinstance(error, OverdueError):
-        return failed(request, FailureKind.TIMEOUT, message, seconds)
+        # A walltime goes before the limit, which then is nothing to raise.
+        limit = (
+            "limits.seconds_per_evaluation" if batch.settings.walltime is None else "the oracle's walltime"
+        )
+        return failed(request, FailureKind.TIMEOUT, f"{message} (raise {limit})", batch.call.seconds)
     kind = FailureKind.WORKER_LOST if isinstance(error, WorkerLostError) else FailureKind.ERROR
     return failed(request, kind, message)

@@ -208,9 +208,7 @@ class WorkerPool:
                 return
             self._replace(place)
             if call is not None:
-                remedy = "raise limits.seconds_per_evaluation, or the walltime of the oracle"
-                message = f"no answer for {call.seconds:g} s; killed ({remedy})"
-                call.future.set_exception(OverdueError(message))
+                call.future.set_exception(OverdueError(f"no answer for {call.seconds:g} s; killed"))
         elif seat.started:
             self._failed_starts = 0
 

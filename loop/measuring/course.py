@@ -24,6 +24,12 @@ LEAST_WAITING = 2
 """Requests that wait for a worker, so that none is idle. Executors begin with the heaviest of what waits; where little
 does, rows end in about the order of the file, and a run that is stopped early has something to show."""
 
+REMEDY = {
+    "composition": "; give structures (CIF files, .extxyz, or a column `cif`), or ask an oracle that works on "
+    "formulas, such as learned"
+}
+"""What to do about a material that an oracle does not work on, by the kind of the material."""
+
 
 class Ending(StrEnum):
     """How a material's way down the line ended, or did not yet."""
@@ -42,6 +48,7 @@ class Course:
     """One material, the rows that hold it, and what became of it.
 
     failure: why it gave no value; reason: which gate or doubt ended its line. seconds: of all its evaluations.
+    asked_before: whether an oracle's answer of an earlier run was taken up.
     """
 
     walk: Walk
@@ -50,6 +57,7 @@ class Course:
     failure: Failure | None = None
     reason: str = ""
     seconds: float = 0.0
+    asked_before: bool = False
 
     @property
     def ended(self) -> bool:
@@ -183,6 +191,7 @@ class Measuring:
                 elif answered is None:
                     return
                 else:
+                    course.asked_before = True
                     self._take(course, stage, answered)
 
     def _answered(self, key: str) -> Outcome | None:
@@ -206,5 +215,6 @@ def _why_unfit(walk: Walk, stage: Stage) -> Failure | None:
     able = stage.settings.material_kinds
     if walk.material.kind in able:
         return None
-    message = f"{stage.name} works on {' or '.join(able)}, but this is a {walk.material.kind}"
+    kind = walk.material.kind
+    message = f"{stage.name} works on {' or '.join(able)}, but this is a {kind}{REMEDY.get(kind, '')}"
     return Failure(FailureKind.UNSUPPORTED_MATERIAL, message)

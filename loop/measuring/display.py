@@ -16,7 +16,7 @@ from loop.executors.base import Dispatcher
 from loop.measuring.course import Course, Ending, Listener
 from loop.measuring.results import ending_of
 from loop.measuring.rows import Row
-from loop.terminal import LiveDisplay, duration, measured_text, running_lines
+from loop.terminal import LiveDisplay, counted, duration, measured_text, running_lines
 from materials.evaluation import Failure
 
 STYLES = {Ending.DONE: "green", Ending.STOPPED: "yellow", Ending.FAILED: "red", Ending.REJECTED: "red"}
@@ -51,14 +51,19 @@ class Display(LiveDisplay, Listener):
         )
         endings = [ending_of(row, courses) for row in rows]
         self._before = self._ended = sum(ending is not Ending.NOT_MEASURED for ending in endings)
-        crystals = f"{len(rows)} rows, {len(courses)} different materials"
-        self._print(Text(f"{crystals}; oracles: {', '.join(stages)}", style="bold"))
-        broken = [row for row in rows if row.candidate is None]
-        for row in broken:
-            assert row.failure is not None
-            self._print(self._line(row, "").append(_told(row.failure), style="red"))
-        if self._before > len(broken):
-            self._print(Text(f"{self._before - len(broken)} rows were answered by earlier runs"))
+        told = f"{counted(len(rows), 'row')}, {counted(len(courses), 'different material')}"
+        self._print(Text(f"{told}; oracles: {', '.join(stages)}", style="bold"))
+        answered = 0
+        for row in rows:
+            course = None if row.candidate is None else courses[row.candidate.id]
+            if course is not None and course.ended and course.asked_before:
+                answered += 1
+            elif course is not None and course.ended:
+                self._print(self._line(row, course.walk.material.formula).append(_outcome(course)))
+            elif course is None and row.failure is not None:
+                self._print(self._line(row, "").append(_told(row.failure), style="red"))
+        if answered:
+            self._print(Text(f"{counted(answered, 'row')} answered by earlier runs"))
 
     def dispatched(self, dispatcher: Dispatcher) -> None:
         """From now on oracles run."""
@@ -81,14 +86,23 @@ class Display(LiveDisplay, Listener):
         self._live.stop()
         counts = Counter(ending_of(row, courses) for row in rows)
         told = [f"{counts[ending]} {TOLD.get(ending, str(ending))}" for ending in Ending if counts[ending]]
-        self._print(Text(f"{len(rows)} rows: {', '.join(told)}; {duration(time.monotonic() - self._start)}"))
+        self._print(
+            Text(
+                f"{counted(len(rows), 'row')}: {', '.join(told)}; {duration(time.monotonic() - self._start)}"
+            )
+        )
         for reason, count in _reasons(rows, courses).most_common():
             self._print(Text(f"  {count} x {reason}", style="dim"))
         if left_out:
-            message = f"{left_out} structures with partial occupancies have no place in extended XYZ"
+            message = f"{counted(left_out, 'structure')} with partial occupancies left out of extended XYZ"
             self._print(Text(f"  {message}; use .csv or a folder", style="yellow"))
         for file in files:
-            self._print(Text(f"  {file}"))
+            if file.exists():
+                self._print(Text(f"  {file}"))
+            else:
+                self._print(
+                    Text(f"  {file}: not written, as nothing was measured on a structure", style="yellow")
+                )
 
     def _line(self, row: Row, what: str) -> Text:
         name, formula = self._widths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from materials.goals import Objective
 from materials.properties import property_named
 
 INK, MUTED, ACCENT, GOOD, BAD = "#1f2430", "#9aa3b2", "#2563eb", "#059669", "#dc2626"
+FEW = 100
+"""Up to so many candidates, bars stand on a linear axis."""
+LABEL = 60
+"""Characters of a label beside a bar."""
 PALETTE = ("#2563eb", "#d97706", "#059669", "#9333ea", "#db2777", "#0891b2", "#64748b")
 
 
@@ -66,7 +71,7 @@ def hypervolume(scores: npt.NDArray[np.float64], reference: npt.NDArray[np.float
 
 
 def pareto_figure(view: CampaignView) -> Any:
-    """Every record with both first objectives measured; the Pareto front as a line. None with one objective."""
+    """Records with both first objectives measured, the Pareto front as a line. None without objectives or points."""
     import plotly.graph_objects as go
 
     if len(view.archive.objectives) < 2:
@@ -104,6 +109,8 @@ def pareto_figure(view: CampaignView) -> Any:
                 text=[f"{p[0].material.formula} ({p[0].candidate.origin.generator})" for p in points],
                 hovertemplate="%{text}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
             )
+    if not figure.data:
+        return None
     front = sorted(
         (r.value(first.property, first.fidelity), r.value(second.property, second.fidelity))
         for r in view.archive.pareto_front()
@@ -134,7 +141,8 @@ def progress_figure(view: CampaignView) -> Any:
 
     objectives = view.archive.objectives
     rounds = [row.number for row in view.rounds]
-    titles = [goal_title(o) for o in objectives] + (["hypervolume"] if len(objectives) > 1 else [])
+    volumes = _hypervolumes(view, rounds) if len(objectives) > 1 else []
+    titles = [goal_title(o) for o in objectives] + (["hypervolume"] if any(volumes) else [])
     figure = make_subplots(rows=1, cols=len(titles), subplot_titles=titles)
     for column, objective in enumerate(objectives, start=1):
         figure.add_scatter(
@@ -148,10 +156,10 @@ def progress_figure(view: CampaignView) -> Any:
         )
         if span := _wanted(objective):
             figure.add_hrect(*span, fillcolor=GOOD, opacity=0.15, line_width=0, row=1, col=column)
-    if len(objectives) > 1:
+    if any(volumes):
         figure.add_scatter(
             x=rounds,
-            y=_hypervolumes(view, rounds),
+            y=volumes,
             mode="lines+markers",
             line={"color": GOOD, "shape": "hv"},
             showlegend=False,
@@ -166,7 +174,7 @@ def progress_figure(view: CampaignView) -> Any:
 
 
 def failures_figure(view: CampaignView) -> Any:
-    """How candidates ended that did not come through: failures, gates, duplicates. None when all did."""
+    """How candidates ended that did not come through: failures, gates, doubts, duplicates. None when all did."""
     import plotly.graph_objects as go
 
     counts: Counter[str] = Counter()
@@ -177,8 +185,12 @@ def failures_figure(view: CampaignView) -> Any:
             counts[f"failed: {record.failure.kind}"] += 1
         elif record.duplicate_of is not None:
             counts["duplicate after relaxation"] += 1
+        elif record.doubted:
+            counts["doubted"] += 1
         elif record.stopped_by is not None:
-            counts[f"gate: {record.stopped_by.split(' not kept')[0]}"] += 1
+            counts[
+                shorten(f"gate: {record.stopped_by.split(' not kept')[0]}", LABEL, placeholder=" ...")
+            ] += 1
     if not counts:
         return None
     labels, values = zip(*counts.most_common()[::-1], strict=True)
@@ -211,7 +223,11 @@ def origins_figure(view: CampaignView) -> Any:
             marker={"color": colour},
             text=[counts[n] for n in names],
         )
-    figure.update_yaxes(title="candidates", type="log", range=[-0.3, None])
+    largest = max((count for counts in steps.values() for count in counts.values()), default=0)
+    figure.update_yaxes(title="candidates", rangemode="tozero")
+    if largest >= FEW:
+        # One tick a decade: the ticks between them overlap where an axis spans few decades.
+        figure.update_yaxes(type="log", range=[-0.3, np.log10(largest) + 0.2], dtick=1)
     return layout(figure, 360)
 
 
@@ -246,11 +262,12 @@ def _best_until(view: CampaignView, objective: Objective, number: int) -> float 
 
 
 def _hypervolumes(view: CampaignView, rounds: Sequence[int]) -> list[float]:
+    """Above the worst of each objective; zeros while these all are one value and span nothing."""
     scored = [(r.round or 0, view.archive.scores(r) or ()) for r in view.archive.complete]
-    if not scored:
-        return [0.0 for _ in rounds]
     table = np.array([s for _, s in scored])
-    reference = table.min(axis=0) - 0.1 * (np.ptp(table, axis=0) + 1e-9)
+    if not scored or not np.ptp(table, axis=0).all():
+        return [0.0 for _ in rounds]
+    reference = table.min(axis=0) - 0.1 * np.ptp(table, axis=0)
     return [
         hypervolume(table[[n <= number for n, _ in scored]].reshape(-1, table.shape[1]), reference)
         for number in rounds

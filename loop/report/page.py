@@ -34,12 +34,14 @@ def write_report(view: CampaignView, folder: Path) -> Path:
         tiles=_tiles(view),
         goals=_goals(view),
         pareto=_html(figures.pareto_figure(view)),
-        progress=_html(figures.progress_figure(view)) if view.rounds else "",
+        progress=_html(figures.progress_figure(view)) if view.rounds and view.archive.complete else "",
+        nothing_complete=not view.archive.complete,
         predictions=_predictions(view),
         widenings=predictions.notes(view),
         screened=[(r.round, r.told()) for r in screen_records(view.rounds, view.evaluations)],
         refused=_refused(view),
         audits=_audits(view),
+        same_data=any(one.same_data for row in view.rounds for one in audited_in(row)),
         audited=[(row.number, told(found)) for row in view.rounds if (found := audited_in(row))],
         doubts=[(r.candidate.formula, doubt, fate) for r, doubt, fate in view.doubts()],
         failures=_html(figures.failures_figure(view)),
@@ -70,13 +72,13 @@ def _html(figure: Any) -> str:
 def _tiles(view: CampaignView) -> list[tuple[str, str]]:
     archive = view.archive
     own = [r for r in archive.values() if not r.known_before]
-    stopped = sum(r.stopped_by is not None for r in own)
     closed = sum(row.closed_at is not None for row in view.rounds)
     return [
-        ("rounds closed", str(closed)),
+        ("round closed" if closed == 1 else "rounds closed", str(closed)),
         ("candidates picked", str(len(own))),
         ("of them complete, constraints kept", str(sum(not r.known_before for r in archive.complete))),
-        ("stopped at a gate", str(stopped)),
+        ("stopped at a gate", str(sum(r.stopped_at_gate for r in own))),
+        ("doubted", str(sum(r.doubted for r in own))),
         ("relaxed into a known one", str(sum(r.duplicate_of is not None for r in own))),
         ("failed", str(len(archive.failed))),
         ("on the Pareto front", str(len(archive.pareto_front()))),
@@ -128,10 +130,11 @@ def _refused(view: CampaignView) -> list[tuple[int, str, str, str, str]]:
     return [(n, one.formula, one.generator, one.told_height(), f"{one.chance:.1%}") for n, one in likeliest]
 
 
-def _audits(view: CampaignView) -> list[tuple[int, str, str, str]]:
-    """The latest audits: round, formula, why it was chosen, what came of it."""
+def _audits(view: CampaignView) -> list[tuple[int, str, str, str, str]]:
+    """The latest audits: round, formula, why it was chosen, by which oracle, what came of it."""
     found = [(row.number, one) for row in view.rounds for one in audited_in(row)]
-    return [(number, one.formula, one.why, one.told()) for number, one in reversed(found)][:AUDITS_SHOWN]
+    latest = list(reversed(found))[:AUDITS_SHOWN]
+    return [(number, one.formula, one.why, one.oracle, one.told()) for number, one in latest]
 
 
 def _best(view: CampaignView) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from loop.database.rows import AnsweredPrediction
 from loop.honesty import Honesty, Widening
 from loop.report.figures import ACCENT, GOOD, MUTED, PALETTE, axis_title, layout
 from loop.report.view import CampaignView
+from loop.terminal import counted
 from loop.track_record import RoundHonesty, by_round, noted, overall, told
 from materials.base import Bound, Prediction
 from materials.properties import property_named
@@ -163,9 +164,9 @@ def blocks(view: CampaignView) -> list[dict[str, Any]]:
             {
                 "title": name.replace("_", " "),
                 "unit": property_named(name).unit,
-                "text": f"{total.count} predictions stored before the test: mean absolute error {total.mae:.3g} "
-                f"{property_named(name).unit}; {total.inside_90 / total.count:.0%} of the outcomes lie inside "
-                "the 90 % interval.",
+                "text": f"{counted(total.count, 'prediction')} stored before the test: mean absolute error "
+                f"{total.mae:.3g} {property_named(name).unit}; {total.inside_90 / total.count:.0%} of the outcomes lie "
+                "inside the 90 % interval.",
                 "figure": calibration_figure(view, name),
                 "coverage": coverage_figure(entries),
                 "rows": honesty_rows(view, name),

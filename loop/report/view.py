@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from loop.database.rows import AnsweredPrediction, EvaluationRow, RoundRow
+from loop.database.rows import BESIDE_THE_LINE, OPEN, AnsweredPrediction, EvaluationRow, RoundRow
 from loop.database.view import View
 from loop.track_record import counting
 from materials.archive import Archive, Progress, Record
@@ -21,6 +21,7 @@ class CampaignView:
 
     predictions: candidate id -> what was expected of it in the round that picked it, before the test.
     answered: those predictions that were tested, each with the value that counts, in the order of arrival.
+    line: the names of the stages, in order.
     """
 
     name: str
@@ -32,6 +33,7 @@ class CampaignView:
     evaluations: tuple[EvaluationRow, ...]
     refusals: Mapping[int, Mapping[tuple[str, str], int]]
     pool_sizes: Mapping[int, Mapping[str, int]]
+    line: tuple[str, ...]
 
     @property
     def goals(self) -> tuple[str, ...]:
@@ -60,12 +62,25 @@ class CampaignView:
         """Candidates whose values an oracle doubted, why, and what became of them."""
         found = []
         for row in self.evaluations:
-            if row.doubt:
-                lifted = any(e.doubt == "" for e in self.evaluations if e.candidate_id == row.candidate_id)
+            if row.doubt and row.stage > BESIDE_THE_LINE:
                 record = self.archive[row.candidate_id]
-                fate = "lifted by a better oracle" if lifted else self.status(record)
-                found.append((record, row.doubt, fate))
+                found.append((record, row.doubt, self._fate(record, row)))
         return found
+
+    def _fate(self, record: Record, doubting: EvaluationRow) -> str:
+        """What became of a candidate after an oracle doubted it."""
+        asked = [e for e in self.evaluations if e.candidate_id == record.id and e.stage > BESIDE_THE_LINE]
+        later = [e for e in asked if e.number > doubting.number]
+        for row in later:
+            if row.doubt is not None:
+                return f"confirmed by {row.oracle}" if row.doubt else f"lifted by {row.oracle}"
+        if later and later[0].status in OPEN:
+            return f"sent to {later[0].oracle}, which has not answered yet"
+        if later and record.failure is not None:
+            return f"sent to {later[0].oracle}, which gave no value: {record.failure.kind}"
+        spared = [name for name in self.line if name not in {e.oracle for e in asked}]
+        kept_out = f"; kept out of {', '.join(spared)}" if spared else ""
+        return f"nothing lifted it: no discovery{kept_out}"
 
     def status(self, record: Record) -> str:
         """How the record's line stands, in a few words."""
@@ -73,6 +88,8 @@ class CampaignView:
             return f"failed: {record.failure.kind}"
         if record.duplicate_of is not None:
             return "duplicate"
+        if record.doubted:
+            return f"doubted: {record.doubt}"
         if record.stopped_by is not None:
             return f"stopped at {record.stopped_by}"
         if record.progress is Progress.PENDING:
@@ -114,14 +131,23 @@ def read_view(
             sizes[candidate.origin.generator] = sizes.get(candidate.origin.generator, 0) + 1
     ranked = rank_records(archive)
     seen = {r.id for r in ranked}
+    ranked += [r for r in archive.values() if r.id not in seen]
     return CampaignView(
         name=store.name,
         archive=archive,
-        ranked=(*ranked, *(r for r in archive.values() if r.id not in seen)),
+        ranked=tuple(sorted(ranked, key=_trust)),
         rounds=rounds,
         predictions=predictions,
         answered=counting(store.answered_predictions(), archive),
         evaluations=tuple(store.evaluations()),
         refusals={row.number: store.refusals(row.number) for row in rounds},
         pool_sizes=pool_sizes,
+        line=line,
     )
+
+
+def _trust(record: Record) -> int:
+    """Values to be believed first, then doubted ones, then what has none: repetitions, open lines and failures."""
+    if record.progress is not Progress.EVALUATED:
+        return 4 if record.progress is Progress.FAILED else 3
+    return 2 if record.duplicate_of is not None else int(record.doubted)

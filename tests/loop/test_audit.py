@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loop.audit import choose
-from loop.audit_record import audited_in
+from loop.audit_record import SAME_DATA, audited_in, oracle_told, same_data
 from loop.database.rows import AnsweredPrediction
 from loop.database.store import Store
 from loop.engine import Campaign, ExitCode
@@ -21,6 +21,7 @@ from loop.events import Listener
 from loop.loading import ConfigError, load_campaign
 from materials.archive import Archive, Progress, Record
 from materials.base import Candidate, Composition, Measurement, Origin, Prediction
+from oracles.relax import RelaxSettings
 
 OFFSET = 0.25
 
@@ -65,7 +66,7 @@ def test_each_round_tells_how_far_the_two_are_apart(finished: tuple[Path, str]) 
         )
     assert any(one.disagreements for audited in rounds for one in audited)
     assert "measured again by table; band_gap apart by 0.25 (median)" in output
-    assert "Measured again by an independent oracle" in (folder / "report.html").read_text()
+    assert "Measured again by another oracle" in (folder / "report.html").read_text()
 
 
 def test_nothing_is_learned_from_an_audit(finished: tuple[Path, str], tmp_path: Path) -> None:
@@ -155,6 +156,19 @@ def test_an_audit_is_independent_and_fits_the_line(
         load_campaign(str(file))
 
 
+@pytest.mark.parametrize(
+    ("potential", "alike"),
+    [("7net-l3i5", True), ("7net-mf-0:R2SCAN", False), ("ase.calculators.emt:EMT", False)],
+)
+def test_an_audit_says_its_potential_and_whether_it_learned_the_same_data(
+    potential: str, alike: bool
+) -> None:
+    audit = RelaxSettings(potential=potential)
+    assert oracle_told(audit) == f"relax with {potential}"
+    assert same_data(audit, [RelaxSettings()]) is alike
+    assert not same_data(audit, [])
+
+
 def record(number: int, progress: Progress) -> Record:
     material = Composition(f"Li{number + 1}Cl")
     return Record(Candidate(material, Origin("test")), material, progress, round=1)
@@ -216,3 +230,6 @@ def test_another_potential_audits_real_relaxations(tmp_path: Path) -> None:
         assert one.same_structure
         assert [d.name for d in one.disagreements] == ["energy_per_atom"]
         assert abs(one.disagreements[0].difference) < 0.05
+    for shown in (output, (tmp_path / "run" / "report.html").read_text()):
+        assert "relax with 7net-l3i5" in shown
+        assert SAME_DATA in shown

@@ -144,6 +144,7 @@ def test_one_that_hangs_takes_no_other_of_its_batch_along(local: Dispatcher, tmp
     outcomes = all_outcomes(local)
     failures = [outcomes[t.key].failure for t in tickets]
     assert [f and f.kind for f in failures] == [None, FailureKind.TIMEOUT, None, None]
+    assert "(raise the oracle's walltime)" in str(failures[1])
     assert [outcomes[t.key].provenance["together"] for t in (tickets[0], tickets[2])] == [4, 1]
     assert "no answer for 1 s" in str(failures[1])
 

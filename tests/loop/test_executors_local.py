@@ -156,6 +156,7 @@ def test_a_hang_ends_with_a_timeout_and_the_rest_goes_on(
     others = [submit(dispatcher, "answers", tmp_path, n) for n in range(5)]
     outcomes = all_outcomes(dispatcher)
     assert failure_kind(outcomes[hanging.key]) is FailureKind.TIMEOUT
+    assert "(raise limits.seconds_per_evaluation)" in str(outcomes[hanging.key].failure)
     assert "0.5 s" in outcomes[hanging.key].failure.message
     assert all(outcomes[t.key].status is Status.DONE for t in others)
     (hung,) = [int(p.name.split()[1]) for p in tmp_path.glob("pid *")]

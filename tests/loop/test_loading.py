@@ -122,7 +122,7 @@ def test_a_short_file_is_enough(file: Path) -> None:
         ("[Li, Y, O]", "[Li, Y]\n  charge_balanced: true", 2, "space", "no charge-balanced formula"),
         ("name: coatings", "name: a/b", 1, "name", "should match pattern"),
         ("name: coatings\n", "", 1, "name", "this key is missing"),
-        ("name: coatings", "name: c\nseed: -1", 2, "seed", "greater than or equal to 0"),
+        ("name: coatings", "name: c\nseed: -1", 2, "seed", "must be at least 0, not -1"),
         (
             "name: coatings",
             "name: c\nenergy_model: {}",
@@ -237,8 +237,9 @@ def test_a_block_that_names_no_kind_is_of_the_default_one(file: Path) -> None:
         ("oracles[0].kind=tabel", "did you mean 'table'?"),
         ("oracles[0].delai=1", "oracles[0].delai: unknown key; did you mean 'delay'?"),
         ("budget={batch: 9, pool: 3}", "pool of 3"),
-        ("surrogate.prior=head", "surrogate.prior: input should be 'heads' or 'none', not 'head'"),
-        ("executor.workers=many", "executor.workers: input should be 'auto', not 'many'"),
+        ("surrogate.prior=head", "surrogate.prior: must be 'heads' or 'none', not 'head'"),
+        ("executor.workers=many", "executor.workers: must be 'auto', not 'many'"),
+        ("executor.workers=0", "executor.workers: must be 'auto', or at least 1, not 0"),
         (
             "executor.wrokers=2",
             "executor.wrokers: unknown key; did you mean 'workers'? Known here: kind, workers",
