@@ -132,7 +132,7 @@ def test_a_killed_and_an_interrupted_run_go_on_where_they_stopped(
     assert sum(cells["status"] == "done" for cells in written) >= 3
     last = subprocess.run(command, capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
-    assert "rows were answered by earlier runs" in last.stdout
+    assert "rows answered by earlier runs" in last.stdout
     assert [cells["status"] for cells in read_table(out)] == ["done"] * len(FORMULAS)
     per_key = [
         len(list(key.glob("*/outcome.json"))) for key in (work / "evaluations").iterdir() if key.is_dir()

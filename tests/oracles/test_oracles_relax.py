@@ -160,7 +160,7 @@ def test_one_bad_material_does_not_stop_the_others() -> None:
 
 def test_a_checkpoint_file_needs_its_hash_and_counts_by_content(tmp_path: Path) -> None:
     checkpoint = tmp_path / "mine.pth"
-    checkpoint.write_bytes(b"weights")
+    checkpoint.write_bytes(b"PK\x03\x04weights")
     context = {"folder": tmp_path}
     with pytest.raises(ValidationError, match="add  sha256: ") as refused:
         RelaxSettings.model_validate({"potential": "mine.pth"}, context=context)
@@ -169,7 +169,7 @@ def test_a_checkpoint_file_needs_its_hash_and_counts_by_content(tmp_path: Path) 
     assert Path(settings.potential) == checkpoint
     moved = tmp_path / "elsewhere"
     moved.mkdir()
-    (moved / "mine.pth").write_bytes(b"weights")
+    (moved / "mine.pth").write_bytes(b"PK\x03\x04weights")
     other = RelaxSettings.model_validate(
         {"potential": "mine.pth", "sha256": digest}, context={"folder": moved}
     )
