@@ -125,8 +125,12 @@ class WorkerPool:
         """Calls a function first in every worker that may need it, also in those that will replace lost ones."""
         self._preloads.append((on_gpu, (function, *arguments)))
         for place, seat in enumerate(self._seats):
-            if not seat.broken and (place == 0 or not on_gpu):
+            if seat.broken or (on_gpu and place > 0):
+                continue
+            try:
                 seat.starting.append(seat.worker.submit(function, *arguments))
+            except BrokenProcessPool:  # died while idle, unnoticed until now
+                self._replace(place)
 
     def submit(
         self,

@@ -18,8 +18,8 @@ from materials.reading import (
     count_materials,
     read_materials,
     stream_materials,
-    write_cif,
 )
+from materials.writing import write_cif
 
 SALT = pmg.Structure(pmg.Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 MIXED = pmg.Structure(pmg.Lattice.cubic(4.2), [{"Mg": 0.75, "Zn": 0.25}, "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
