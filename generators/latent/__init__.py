@@ -1,0 +1,1 @@
+"""Crystals from a continuous space."""

@@ -1,0 +1,112 @@
+"""What may be asked of the generator, as tensors: from a user's wishes, or drawn from known crystals for training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pymatgen.core as pmg
+import torch
+
+from generators.latent.flow import Conditions, nothing_asked
+from generators.latent.tokens import ELEMENTS, GROUPS, Tokens, position_table
+
+ASKED = 0.3
+"""How often each condition is told in training; a third of the crystals are told nothing at all."""
+ATOMS_SCALE = 20
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A scalar property the flow knows, and what makes it of the order of one."""
+
+    name: str
+    center: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks for; what is left out is free. `properties` by name, in the property's unit."""
+
+    elements: tuple[str, ...] = ()
+    """Only these may occur."""
+    required: tuple[str, ...] = ()
+    """All of these occur."""
+    formula: str = ""
+    group: int | None = None
+    atoms: int | None = None
+    properties: Mapping[str, float] = field(default_factory=dict)
+
+
+def conditions_of(wish: Wish, number: int, scales: Sequence[Scale]) -> Conditions:
+    """The wish, the same for `number` crystals. Raises ValueError for a property the weights do not know."""
+    asked = nothing_asked(number, len(scales))
+    formula = pmg.Composition(wish.formula).fractional_composition if wish.formula else pmg.Composition()
+    for symbol in wish.elements or tuple(e.symbol for e in formula):
+        asked.allowed[:, pmg.Element(symbol).Z] = 1.0
+    for symbol in wish.required or tuple(e.symbol for e in formula):
+        asked.required[:, pmg.Element(symbol).Z] = 1.0
+    for element, share in formula.items():
+        asked.formula[:, pmg.Element(element.symbol).Z] = share
+    if wish.group is not None:
+        asked.group[:, wish.group] = 1.0
+    if wish.atoms is not None:
+        asked.atoms[:] = torch.tensor([wish.atoms / ATOMS_SCALE, 1.0])
+    names = [scale.name for scale in scales]
+    for name, value in wish.properties.items():
+        if name not in names:
+            raise ValueError(f"these weights know no {name}; they know {', '.join(names) or 'no property'}")
+        k = names.index(name)
+        asked.properties[:, 2 * k] = (value - scales[k].center) / scales[k].spread
+        asked.properties[:, 2 * k + 1] = 1.0
+    return asked
+
+
+def drawn_conditions(tokens: Tokens, properties: torch.Tensor, generator: torch.Generator) -> Conditions:
+    """Conditions that the crystals meet, some left out at random.
+
+    properties: (B, P) scaled, not a number where unknown.
+    """
+    number = len(tokens)
+    asked = nothing_asked(number, properties.shape[1])
+
+    def told(share: float = ASKED) -> torch.Tensor:
+        return torch.rand(number, generator=generator) < share
+
+    shares = fractions(tokens)
+    present = shares > 0
+    at_all = told(2 / 3)
+    # Users allow from their own elements up to a dozen more.
+    more = torch.rand(number, 1, generator=generator) * 0.12
+    others = torch.rand(number, ELEMENTS, generator=generator) < more
+    asked.allowed[:] = ((present | others) & (told() & at_all).unsqueeze(1)).float()
+    kept = torch.rand(number, ELEMENTS, generator=generator) < torch.rand(number, 1, generator=generator)
+    asked.required[:] = (present & kept & (told() & at_all).unsqueeze(1)).float()
+    asked.formula[:] = shares * (told(0.15) & at_all).unsqueeze(1)
+    asked.group[:] = torch.nn.functional.one_hot(tokens.group, GROUPS) * (told(0.15) & at_all).unsqueeze(1)
+    counted = (told() & at_all).float()
+    asked.atoms[:] = torch.stack([atoms_of(tokens) / ATOMS_SCALE * counted, counted], dim=1)
+    for k in range(properties.shape[1]):
+        known = told(0.4) & at_all & properties[:, k].isfinite()
+        asked.properties[:, 2 * k] = torch.where(known, properties[:, k], torch.zeros(()))
+        asked.properties[:, 2 * k + 1] = known.float()
+    return asked
+
+
+def site_atoms(tokens: Tokens) -> torch.Tensor:
+    """Atoms of the primitive cell (B, S) on each position."""
+    _, atoms, _, _ = position_table()
+    group = tokens.group.unsqueeze(1).expand_as(tokens.letter)
+    return atoms[group, tokens.letter] * tokens.filled
+
+
+def atoms_of(tokens: Tokens) -> torch.Tensor:
+    """Atoms of each primitive cell (B)."""
+    return site_atoms(tokens).sum(dim=1)
+
+
+def fractions(tokens: Tokens) -> torch.Tensor:
+    """Atomic fractions (B, ELEMENTS)."""
+    counts = torch.zeros(len(tokens), ELEMENTS).scatter_add_(1, tokens.element, site_atoms(tokens))
+    return counts / counts.sum(dim=1, keepdim=True)

@@ -1,0 +1,133 @@
+"""What the generator learns from: crystals of a table as tensors, with properties, split as the table says."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pymatgen.core as pmg
+import torch
+from safetensors.torch import load_file, save_file
+
+from generators.latent.asking import Scale
+from generators.latent.reading import Row, read_rows, symmetric_crystals
+from generators.latent.tokens import Tokens, tokens_of
+from generators.latent.wyckoff import WyckoffCrystal
+from materials.base import content_hash
+
+TOKENS = ("group", "lattice", "letter", "element", "parameters", "filled")
+DEAL = 16
+"""Batches that are dealt together by their crystals' number of positions, so that little is padded."""
+
+
+class EmptyTableError(ValueError):
+    """A table of which nothing can be learned."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Training and validation crystals with their properties (N, P: scaled, not a number where unknown)."""
+
+    train: Tokens
+    train_properties: torch.Tensor
+    validation: Tokens
+    scales: tuple[Scale, ...]
+
+    def batches(self, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Indices of training crystals, for ever; each crystal once in a round."""
+        count = self.train.filled.sum(dim=1)
+        while True:
+            order = torch.randperm(len(self.train), generator=generator)
+            for dealt in torch.split(order, size * DEAL):
+                alike = torch.split(dealt[count[dealt].argsort()], size)
+                for k in torch.randperm(len(alike), generator=generator):
+                    yield alike[int(k)]
+
+
+def read_corpus(
+    table: Path,
+    train: Sequence[str],
+    validation: str,
+    leave_out: Path | None,
+    most_atoms: int,
+    properties: Sequence[str],
+    kept: Path,
+) -> Corpus:
+    """Reads a table in the mp_20 layout; symmetry is found once and kept in the folder `kept`.
+
+    Raises EmptyTableError where a split holds no crystal.
+    """
+    left_out = _left_out(leave_out)
+    rows = [
+        row
+        for row in read_rows(table)
+        if (row.split in (*train, validation) or not row.split)
+        and _atoms(row) <= most_atoms
+        and _reduced(row) not in left_out
+    ]
+    tokens, rows = _tokens(rows, kept)
+    chosen = torch.tensor([row.split != validation for row in rows])
+    for name, part in (("train", chosen), ("validation", ~chosen)):
+        if not bool(part.any()):
+            raise EmptyTableError(
+                f"{table}: no crystal of at most {most_atoms} atoms is left for {name} (splits {', '.join(train)} and "
+                f"{validation}); name the splits the table has, or raise the number of atoms"
+            )
+    scales = tuple(_scale(name, [row for row in rows if row.split != validation]) for name in properties)
+    values = torch.tensor([[_scaled(row, scale) for scale in scales] for row in rows]).reshape(
+        len(rows), len(scales)
+    )
+    return Corpus(tokens[chosen], values[chosen], tokens[~chosen], scales)
+
+
+def _left_out(file: Path | None) -> frozenset[str]:
+    if file is None:
+        return frozenset()
+    with file.open(newline="") as handle:
+        return frozenset(row["reduced_formula"] for row in csv.DictReader(handle))
+
+
+def _atoms(row: Row) -> int:
+    """Atoms of the cell as written."""
+    return sum((len(group.split()) - 1) // 3 for group in row.sites.split(";"))
+
+
+def _reduced(row: Row) -> str:
+    formula: str = pmg.Composition(row.columns["formula"]).reduced_formula
+    return formula
+
+
+def _tokens(rows: Sequence[Row], kept: Path) -> tuple[Tokens, list[Row]]:
+    """The rows' crystals, of those whose symmetry was found; read from `kept` where the rows are the same."""
+    ids = [row.material_id for row in rows]
+    file = kept / f"crystals-{content_hash(ids)}.safetensors"
+    if not file.exists():
+        found = symmetric_crystals(rows)
+        crystals: list[WyckoffCrystal] = [c for c in found if c is not None]
+        tokens = tokens_of(crystals)
+        there = torch.tensor([c is not None for c in found])
+        kept.mkdir(parents=True, exist_ok=True)
+        save_file({"there": there} | {name: getattr(tokens, name).contiguous() for name in TOKENS}, file)
+    held = load_file(file)
+    return Tokens(*(held[name] for name in TOKENS)), [
+        r for r, t in zip(rows, held["there"].tolist(), strict=True) if t
+    ]
+
+
+def _value(row: Row, name: str) -> float:
+    text = row.columns.get(name, "")
+    return float(text) if text else math.nan
+
+
+def _scale(name: str, rows: Sequence[Row]) -> Scale:
+    known = torch.tensor([v for row in rows if not math.isnan(v := _value(row, name))])
+    if len(known) < 2:
+        raise EmptyTableError(f"the table has no column {name} with values; leave the property out")
+    return Scale(name, float(known.mean()), float(known.std()) or 1.0)
+
+
+def _scaled(row: Row, scale: Scale) -> float:
+    return (_value(row, scale.name) - scale.center) / scale.spread

@@ -1,0 +1,201 @@
+"""The autoencoder of crystals: a transformer over Wyckoff positions to z, and one from z back, position after position.
+
+The line of Wyckoff-position models: CrystalFormer (Cao, Luo, Lv, Wang, arXiv:2403.15734), WyFormer (Kazeev et al.,
+arXiv:2503.02407), WyCryst (Zhu et al., Matter 7, 3469 (2024)); the whole as a variational autoencoder (Kingma, Welling,
+arXiv:1312.6114).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from generators.latent.tokens import ELEMENTS, FEATURES, GROUPS, LETTERS, Tokens, position_table
+
+BINS = 120
+"""A coordinate is one of these; halves, thirds, quarters, fifths, sixths and eighths lie on them."""
+WAVES = 8
+SMEAR = 0.7
+"""Width, in bins, of the target of a coordinate."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the network; the latent has at most 256 numbers."""
+
+    latent: int = 128
+    width: int = 192
+    heads: int = 6
+    encoder_layers: int = 4
+    decoder_layers: int = 6
+    prefix: int = 4
+    """Tokens that z becomes for the decoder."""
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Means over the batch of what each part of a crystal costs (nats), and of the divergence from the prior."""
+
+    group: torch.Tensor
+    letter: torch.Tensor
+    element: torch.Tensor
+    coordinate: torch.Tensor
+    lattice: torch.Tensor
+    divergence: torch.Tensor
+
+    def reconstruction(self) -> torch.Tensor:
+        """All but the divergence."""
+        return self.group + self.letter + self.element + self.coordinate + self.lattice
+
+
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """One hidden layer."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+def waves(parameters: torch.Tensor, free: torch.Tensor) -> torch.Tensor:
+    """Periodic features (..., 3 * 2 * WAVES) of coordinates; zero where a coordinate is not free."""
+    frequencies = 2 * torch.pi * torch.arange(1, WAVES + 1, device=parameters.device)
+    phases = parameters.unsqueeze(-1) * frequencies
+    found = torch.cat([phases.sin(), phases.cos()], dim=-1) * free.unsqueeze(-1)
+    return found.flatten(start_dim=-2)
+
+
+class Positions(nn.Module):
+    """Embeds an element on a Wyckoff position at a place."""
+
+    features: torch.Tensor
+    atoms: torch.Tensor
+    free: torch.Tensor
+    exists: torch.Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        for name, table in zip(("features", "atoms", "free", "exists"), position_table(), strict=True):
+            self.register_buffer(name, table, persistent=False)
+        self.described = nn.Linear(FEATURES, width)
+        self.named = nn.Embedding(GROUPS * LETTERS, width)
+        nn.init.normal_(self.named.weight, std=0.02)
+        self.element = nn.Embedding(ELEMENTS, width)
+        self.place = nn.Linear(6 * WAVES, width)
+        self.filling = nn.Linear(1, width)
+
+    def position(self, group: torch.Tensor, letter: torch.Tensor) -> torch.Tensor:
+        """Of the position alone; shapes of `group` and `letter` alike."""
+        found: torch.Tensor = self.described(self.features[group, letter]) + self.named(
+            group * LETTERS + letter
+        )
+        return found
+
+    def forward(self, tokens: Tokens) -> torch.Tensor:
+        """(B, S, width)."""
+        group = tokens.group.unsqueeze(1).expand_as(tokens.letter)
+        free = self.free[group, tokens.letter]
+        atoms = self.atoms[group, tokens.letter] * tokens.filled
+        found: torch.Tensor = (
+            self.position(group, tokens.letter)
+            + self.element(tokens.element)
+            + self.place(waves(tokens.parameters, free))
+            + self.filling(atoms.cumsum(dim=1).unsqueeze(-1) / 20)
+        )
+        return found
+
+
+def transformer(shape: Shape, layers: int) -> nn.TransformerEncoder:
+    """Layers that normalise first."""
+    layer = nn.TransformerEncoderLayer(
+        shape.width, shape.heads, 4 * shape.width, shape.dropout, "gelu", batch_first=True, norm_first=True
+    )
+    return nn.TransformerEncoder(layer, layers, nn.LayerNorm(shape.width), enable_nested_tensor=False)
+
+
+class Encoder(nn.Module):
+    """Crystals to the mean and log variance of z."""
+
+    def __init__(self, shape: Shape, positions: Positions) -> None:
+        super().__init__()
+        self.positions = positions
+        self.group = nn.Embedding(GROUPS, shape.width)
+        self.lattice = mlp(6, shape.width, shape.width)
+        self.layers = transformer(shape, shape.encoder_layers)
+        self.out = nn.Linear(2 * shape.width, 2 * shape.latent)
+
+    def forward(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        """Two (B, latent)."""
+        whole = self.group(tokens.group) + self.lattice(tokens.lattice)
+        sequence = torch.cat([whole.unsqueeze(1), self.positions(tokens)], dim=1)
+        padded = F.pad(~tokens.filled, (1, 0), value=False)
+        hidden = self.layers(sequence, src_key_padding_mask=padded)
+        weights = (~padded).unsqueeze(-1).float()
+        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+        center, spread = self.out(torch.cat([hidden[:, 0], mean], dim=-1)).chunk(2, dim=-1)
+        return center, spread.clamp(-8, 2)
+
+
+class Decoder(nn.Module):
+    """From z: the group, then position after position (letter, element, x, y, z) until the stop, then the lattice."""
+
+    def __init__(self, shape: Shape, positions: Positions) -> None:
+        super().__init__()
+        width = shape.width
+        self.prefix = shape.prefix
+        self.positions = positions
+        self.entry = mlp(shape.latent, 2 * width, shape.prefix * width)
+        self.group_head = mlp(shape.latent, 2 * width, GROUPS)
+        self.group = nn.Embedding(GROUPS, width)
+        self.layers = transformer(shape, shape.decoder_layers)
+        self.query = nn.Linear(width, width)
+        self.stop = nn.Parameter(torch.randn(width) * 0.02)
+        self.element_head = mlp(2 * width, 2 * width, ELEMENTS)
+        self.coordinate_heads = nn.ModuleList(mlp(3 * width + 6 * WAVES, 2 * width, BINS) for _ in range(3))
+        self.lattice_head = mlp(2 * width, 2 * width, 12)
+        self.shortcut = nn.Linear(shape.latent, width)
+
+    def hidden(self, z: torch.Tensor, group: torch.Tensor, sites: torch.Tensor | None) -> torch.Tensor:
+        """(B, 1 + S, width): at k, what is known before position k."""
+        start = self.entry(z).unflatten(-1, (self.prefix, -1))
+        parts = [start, (self.group(group) + self.shortcut(z)).unsqueeze(1)]
+        if sites is not None:
+            parts.append(sites + self.shortcut(z).unsqueeze(1))
+        sequence = torch.cat(parts, dim=1)
+        length = sequence.shape[1]
+        mask = torch.ones(length, length, dtype=torch.bool, device=z.device).triu(1)
+        mask[: self.prefix, : self.prefix] = False
+        hidden: torch.Tensor = self.layers(sequence, mask=mask)
+        return hidden[:, self.prefix :]
+
+    def letters(self, hidden: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K, 28) of each letter of the group, the stop last, from hidden (B, K, width)."""
+        every = torch.arange(LETTERS, device=group.device).expand(len(group), LETTERS)
+        keys = self.positions.position(group.unsqueeze(1).expand_as(every), every)
+        keys = torch.cat([keys, self.stop.expand(len(group), 1, -1)], dim=1)
+        logits: torch.Tensor = self.query(hidden) @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5
+        exists = F.pad(self.positions.exists[group], (0, 1), value=True)
+        return logits.masked_fill(~exists.unsqueeze(1), -1e9)
+
+    def elements(self, hidden: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """Logits (..., ELEMENTS), the position chosen."""
+        found: torch.Tensor = self.element_head(torch.cat([hidden, position], dim=-1))
+        return found
+
+    def coordinate(
+        self, axis: int, hidden: torch.Tensor, position: torch.Tensor, element: torch.Tensor, parameters: torch.Tensor,
+        free: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        """Logits (..., BINS) of one coordinate, those of the axes before it chosen."""
+        before = free.clone()
+        before[..., axis:] = False
+        known = torch.cat(
+            [hidden, position, self.positions.element(element), waves(parameters, before)], dim=-1
+        )
+        found: torch.Tensor = self.coordinate_heads[axis](known)
+        return found
+
+    def lattice(self, hidden: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log deviation (B, 6) from what is known at the stop (B, width)."""
+        mean, spread = self.lattice_head(torch.cat([hidden, self.shortcut(z)], dim=-1)).chunk(2, dim=-1)
+        return mean, spread.clamp(-4, 2)

@@ -1,0 +1,90 @@
+"""Crystals from trained weights of the latent generator.
+
+python -m generators.latent.sample latent.safetensors -n 1000 --elements Li,P,S --property band_gap=3 --out new.extxyz
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+Weights = Annotated[Path, typer.Argument(help="What generators.latent.train wrote.")]
+Out = Annotated[Path, typer.Option(help="Extended XYZ, a frame for each crystal.")]
+Number = Annotated[int, typer.Option("--number", "-n", help="Crystals.", min=1)]
+Elements = Annotated[str, typer.Option(help="Only these, comma between.")]
+Required = Annotated[str, typer.Option(help="All of these, comma between.")]
+Formula = Annotated[str, typer.Option(help="This formula.")]
+Group = Annotated[int | None, typer.Option(help="This space group, 1 to 230.")]
+Atoms = Annotated[int | None, typer.Option(help="So many atoms in the primitive cell.", min=1)]
+Wanted = Annotated[list[str], typer.Option("--property", help="Such as band_gap=3; repeatable.")]
+Guidance = Annotated[float, typer.Option(help="1: as learned; more obeys the wishes, with less variety.")]
+Temperature = Annotated[float, typer.Option(help="Of the decoder's choices; 0 takes the likeliest.", min=0)]
+MOST_TRIES = 40
+"""Crystals drawn for each that is asked for, before giving up on a wish that is hardly ever met."""
+
+
+@app.command()
+def main(
+    weights: Weights,
+    out: Out,
+    number: Number = 100,
+    elements: Elements = "",
+    required: Required = "",
+    formula: Formula = "",
+    group: Group = None,
+    atoms: Atoms = None,
+    wanted: Wanted = [],  # noqa: B006  # typer reads it, nobody changes it
+    guidance: Guidance = 1.5,
+    temperature: Temperature = 0.5,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal crystals.")] = 0,
+) -> None:
+    """Draws crystals that meet the wishes, and writes them."""
+    from generators.latent.asking import Wish
+    from generators.latent.sampling import ImpossibleWishError, Tried, draw
+    from generators.latent.weights import WeightsError, load, seeded
+
+    try:
+        wish = Wish(
+            _names(elements), _names(required), formula, group, atoms, dict(_value(text) for text in wanted)
+        )
+        tried = Tried(MOST_TRIES * number)
+        drawn = list(islice(draw(load(weights), wish, guidance, temperature, seeded(seed), tried), number))
+    except (ImpossibleWishError, WeightsError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    _write(out, [one.crystal.structure() for one in drawn])
+    typer.echo(f"{out}: {len(drawn)} crystals of {tried.number} drawn")
+    if len(drawn) < number:
+        typer.echo(
+            f"only {len(drawn)} of {number} met the wishes; loosen them, or raise --guidance", err=True
+        )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _value(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: write a property and a number, such as band_gap=3") from error
+
+
+def _write(out: Path, structures: list[Any]) -> None:
+    from ase.io import write
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    partial = out.with_name(out.name + ".part")
+    write(partial, [AseAtomsAdaptor.get_atoms(s, msonable=False) for s in structures], format="extxyz")
+    partial.replace(out)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,118 @@
+"""Crystals from trained weights: under a wish, around given latents, and between two crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pymatgen.core as pmg
+import torch
+
+from generators.latent.asking import Wish, atoms_of, conditions_of
+from generators.latent.autoencoder import Decoding
+from generators.latent.tokens import Tokens, crystals_of, tokens_of
+from generators.latent.weights import Model
+from generators.latent.wyckoff import WyckoffCrystal, find_symmetry
+
+BATCH = 128
+
+
+class ImpossibleWishError(ValueError):
+    """A wish that no crystal can meet, or that these weights do not understand."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A crystal and the latent it was decoded from (1-D)."""
+
+    crystal: WyckoffCrystal
+    latent: torch.Tensor
+
+
+def encode(model: Model, structures: Sequence[pmg.Structure]) -> torch.Tensor:
+    """The latents (N, latent) of crystals. Raises NoSymmetryError."""
+    return model.autoencoder.encode(tokens_of([find_symmetry(s) for s in structures]))
+
+
+@dataclass
+class Tried:
+    """How many crystals were drawn, and how many may be."""
+
+    most: int
+    number: int = 0
+
+
+def draw(
+    model: Model, wish: Wish, guidance: float, temperature: float, generator: torch.Generator, tried: Tried
+) -> Iterator[Drawn]:
+    """Crystals under a wish; those that miss its elements, formula or number of atoms are left out.
+
+    Ends when `tried.most` were drawn. Raises ImpossibleWishError.
+    """
+    _check(wish)
+    try:
+        asked = conditions_of(wish, BATCH, model.scales).joined()
+    except ValueError as error:
+        raise ImpossibleWishError(str(error)) from error
+    while tried.number < tried.most:
+        tried.number += BATCH
+        latents = model.flow.sample(asked, guidance, generator)
+        yield from meeting(model, latents, wish, temperature, generator)
+
+
+def meeting(
+    model: Model, latents: torch.Tensor, wish: Wish, temperature: float, generator: torch.Generator
+) -> Iterator[Drawn]:
+    """What latents (N, latent) decode to, where it meets the wish."""
+    decoded = model.autoencoder.decode(latents, decoding_of(wish, temperature), generator)
+    kept = met(decoded, wish)
+    for crystal, latent in zip(crystals_of(decoded[kept]), latents[kept], strict=True):
+        yield Drawn(crystal, latent)
+
+
+def decoding_of(wish: Wish, temperature: float) -> Decoding:
+    """How the wish bounds every decision of the decoder."""
+    of_formula = tuple(e.symbol for e in pmg.Composition(wish.formula)) if wish.formula else ()
+    named = wish.elements or of_formula
+    return Decoding(
+        temperature=temperature,
+        coordinate_temperature=temperature,
+        elements=tuple(pmg.Element(symbol).Z for symbol in named),
+        groups=() if wish.group is None else (wish.group,),
+        **({} if wish.atoms is None else {"most_atoms": wish.atoms}),
+    )
+
+
+def met(tokens: Tokens, wish: Wish) -> torch.Tensor:
+    """Whether (N) crystals hold the wish's required elements, its formula and number of atoms, and any atom at all."""
+    kept = tokens.filled.any(dim=1)
+    if wish.atoms is not None:
+        kept &= atoms_of(tokens) == wish.atoms
+    for symbol in wish.required:
+        kept &= (tokens.element == pmg.Element(symbol).Z).any(dim=1)
+    if wish.formula:
+        asked = pmg.Composition(wish.formula).reduced_formula
+        formulas = [c.structure().composition.reduced_formula for c in crystals_of(tokens)]
+        kept &= torch.tensor([formula == asked for formula in formulas])
+    return kept
+
+
+def between(model: Model, one: pmg.Structure, other: pmg.Structure, steps: int) -> list[WyckoffCrystal]:
+    """Crystals on the straight line between the latents of two, both ends included."""
+    ends = encode(model, [one, other])
+    shares = torch.linspace(0, 1, steps).unsqueeze(1)
+    decoded = model.autoencoder.decode(ends[0] + shares * (ends[1] - ends[0]), Decoding(), torch.Generator())
+    return crystals_of(decoded)
+
+
+def _check(wish: Wish) -> None:
+    for symbol in (*wish.elements, *wish.required):
+        if not pmg.Element.is_valid_symbol(symbol):
+            raise ImpossibleWishError(f"{symbol!r} is no element; write symbols such as Li")
+    outside = sorted(set(wish.required) - set(wish.elements or wish.required))
+    if outside:
+        raise ImpossibleWishError(
+            f"{', '.join(outside)} is required but not among the allowed elements; add it there"
+        )
+    if wish.group is not None and not 1 <= wish.group <= 230:
+        raise ImpossibleWishError(f"space group {wish.group} does not exist; they are numbered 1 to 230")

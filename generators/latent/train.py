@@ -1,0 +1,79 @@
+"""Trains the latent generator on a table of crystals in the mp_20 layout.
+
+python -m generators.latent.train TABLE.csv.xz --train train --validation val --out latent
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def main(
+    table: Annotated[
+        Path,
+        typer.Argument(help="Columns material_id, formula, split, cell, sites, and properties.", exists=True),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of checkpoints and of latent.safetensors.")],
+    train: Annotated[
+        str, typer.Option(help="Splits to learn from, comma between; rows without a split count too.")
+    ] = "train",
+    validation: Annotated[str, typer.Option(help="Split that is only looked at.")] = "val",
+    leave_out: Annotated[
+        Path | None,
+        typer.Option(help="CSV whose reduced_formula column names what is never seen.", exists=True),
+    ] = None,
+    properties: Annotated[
+        str, typer.Option(help="Scalar columns that can be asked for, comma between.")
+    ] = "band_gap,e_above_hull",
+    most_atoms: Annotated[int, typer.Option(help="Larger cells are left out.", min=1)] = 20,
+    steps: Annotated[int, typer.Option(help="Of the autoencoder.", min=1)] = 20_000,
+    flow_steps: Annotated[int, typer.Option(help="Of the flow.", min=1)] = 20_000,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Trains, or goes on where an earlier run stopped; figures go to MLflow."""
+    import mlflow
+    import torch
+
+    from generators.latent.corpus import EmptyTableError, read_corpus
+    from generators.latent.model import Shape
+    from generators.latent.training import Course, train_autoencoder, train_flow
+    from generators.latent.weights import Model, new_model, number_of_parameters, save
+
+    out.mkdir(parents=True, exist_ok=True)
+    names = [name for name in properties.split(",") if name]
+    try:
+        corpus = read_corpus(table, train.split(","), validation, leave_out, most_atoms, names, out)
+    except EmptyTableError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    torch.manual_seed(seed)
+    model = new_model(Shape(), corpus.scales)
+    typer.echo(
+        f"{len(corpus.train)} crystals to learn from, {len(corpus.validation)} to look at; "
+        f"{number_of_parameters(model):,} parameters"
+    )
+
+    def tell(phase: str, step: int, figures: dict[str, float]) -> None:
+        mlflow.log_metrics({f"{phase}/{name}": value for name, value in figures.items()}, step=step)
+        typer.echo(f"{phase} {step}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+
+    mlflow.set_experiment("latent generator")
+    with mlflow.start_run(run_name=out.name):
+        mlflow.log_params(
+            {"table": table.name, "splits": train, "steps": steps, "flow_steps": flow_steps, "seed": seed}
+        )
+        train_autoencoder(model.autoencoder, corpus, Course(steps), out, seed, tell)
+        train_flow(model.flow, model.autoencoder, corpus, Course(flow_steps, batch=512), out, seed, tell)
+        told = {"table": table.name, "splits": train, "crystals": str(len(corpus.train)), "seed": str(seed)}
+        save(Model(model.autoencoder, model.flow, model.scales, told), out / "latent.safetensors")
+    typer.echo(f"{out / 'latent.safetensors'}")
+
+
+if __name__ == "__main__":
+    app()

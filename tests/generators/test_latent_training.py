@@ -1,0 +1,120 @@
+"""The commands that train the latent generator and sample from it, on a small table of simple crystals."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ase.io import read
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from generators.latent import sample, train
+
+PAIRS = [(a, b) for a in ("Li", "Na", "K", "Rb") for b in ("F", "Cl", "Br", "I")]
+
+
+def rows() -> Iterator[dict[str, object]]:
+    """Alkali halides as rock salt and as caesium chloride; each fifth is only looked at."""
+    for number, (a, b) in enumerate([*PAIRS, *PAIRS]):
+        kind, length = ("Fm-3m", 5.5) if number < len(PAIRS) else ("Pm-3m", 3.6)
+        structure = Structure.from_spacegroup(kind, Lattice.cubic(length), [a, b], [[0] * 3, [0.5] * 3])
+        primitive = structure.get_primitive_structure()
+        sites = ";".join(f"{s.specie} " + " ".join(f"{x:.6f}" for x in s.frac_coords) for s in primitive)
+        yield {
+            "material_id": f"{a}{b}-{kind}",
+            "split": "val" if number % 5 == 0 else "train",
+            "formula": a + b,
+            "cell": " ".join(f"{v:.6f}" for v in primitive.lattice.parameters),
+            "sites": sites,
+            "band_gap": 3.0 + 0.1 * number,
+        }
+
+
+@pytest.fixture(scope="module", name="trained")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with weights that hardly learned anything, trained in two goes."""
+    folder = tmp_path_factory.mktemp("latent")
+    table = folder / "table.csv"
+    lines = list(rows())
+    with table.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        arguments = [
+            str(table),
+            "--out",
+            str(folder),
+            "--properties",
+            "band_gap",
+            "--flow-steps",
+            "5",
+            "--steps",
+        ]
+        first = CliRunner().invoke(train.app, [*arguments, "10"])
+        assert first.exit_code == 0, first.output
+        second = CliRunner().invoke(train.app, [*arguments, "20"])
+    assert second.exit_code == 0, second.output
+    assert "autoencoder 20:" in second.output
+    assert "autoencoder 10:" not in second.output
+    return folder
+
+
+def draw(trained: Path, *words: str, number: int = 6) -> tuple[int, str, list[Structure]]:
+    out = trained / "new.extxyz"
+    out.unlink(missing_ok=True)
+    arguments = [str(trained / "latent.safetensors"), "--out", str(out), "-n", str(number), *words]
+    result = CliRunner().invoke(sample.app, arguments)
+    return result.exit_code, result.output, read(out, ":") if out.exists() else []
+
+
+def test_what_is_asked_for_is_what_comes(trained: Path) -> None:
+    code, told, frames = draw(trained, "--elements", "Li,Na,Cl", "--atoms", "2", "--property", "band_gap=3")
+    assert code == 0, told
+    assert len(frames) == 6
+    for frame in frames:
+        assert set(frame.get_chemical_symbols()) <= {"Li", "Na", "Cl"}
+        assert len(frame) == 2
+
+
+def test_equal_seeds_give_equal_crystals(trained: Path) -> None:
+    first, second, third = (
+        [(str(frame.symbols), frame.cell.tolist()) for frame in draw(trained, "--seed", seed)[2]]
+        for seed in ("4", "4", "5")
+    )
+    assert first == second
+    assert first != third
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--elements", "Li,Xx"], "'Xx' is no element"),
+        (["--elements", "Li,Cl", "--required", "Na"], "Na is required but not among the allowed elements"),
+        (["--group", "231"], "space group 231 does not exist"),
+        (["--property", "hardness=3"], "these weights know no hardness; they know band_gap"),
+    ],
+)
+def test_an_impossible_wish_is_told(trained: Path, words: list[str], told: str) -> None:
+    code, output, frames = draw(trained, *words)
+    assert (code, frames) == (2, [])
+    assert told in output
+
+
+def test_other_files_are_no_weights(trained: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "latent.safetensors"
+    broken.write_bytes((trained / "latent.safetensors").read_bytes()[:1000])
+    result = CliRunner().invoke(sample.app, [str(broken), "--out", str(tmp_path / "new.extxyz")])
+    assert result.exit_code == 2
+    assert "no weights of the latent generator" in result.output
+
+
+def test_a_table_without_the_split_is_refused(trained: Path, tmp_path: Path) -> None:
+    arguments = [str(trained / "table.csv"), "--out", str(tmp_path), "--validation", "test"]
+    result = CliRunner().invoke(train.app, arguments)
+    assert result.exit_code == 2
+    assert "name the splits the table has" in result.output
