@@ -20,11 +20,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Structure
 from scipy.stats import kendalltau, spearmanr
 
 from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import Outcome, Request
+from materials.reference_table import structure_from_text
 from oracles.base import Oracle
 from oracles.conduction.bvse import BondValenceSettings
 from oracles.conduction.neb import NebSettings
@@ -187,18 +188,7 @@ def _structures(file: Path) -> dict[str, Structure]:
     wanted = {item.material_id for item in PUBLISHED}
     with lzma.open(file, "rt", newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if row["material_id"] in wanted]
-    return {row["material_id"]: _structure(row["cell"], row["sites"]) for row in rows}
-
-
-def _structure(cell: str, sites: str) -> Structure:
-    species: list[str] = []
-    places: list[float] = []
-    for group in sites.split(";"):
-        element, *numbers = group.split()
-        species += [element] * (len(numbers) // 3)
-        places += map(float, numbers)
-    lattice = Lattice.from_parameters(*map(float, cell.split()))
-    return Structure(lattice, species, np.array(places).reshape(-1, 3))
+    return {row["material_id"]: structure_from_text(row["cell"], row["sites"]) for row in rows}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pymatgen.core as pmg
 
 from generators.latent.tokens import MOST_SITES
 from generators.latent.wyckoff import NoSymmetryError, WyckoffCrystal, find_symmetry
+from materials.reference_table import structure_from_text
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,7 @@ class Row:
 
     def structure(self) -> pmg.Structure:
         """The crystal."""
-        symbols, places = [], []
-        for group in self.sites.split(";"):
-            symbol, *numbers = group.split()
-            values = [float(v) for v in numbers]
-            for k in range(0, len(values), 3):
-                symbols.append(symbol)
-                places.append(values[k : k + 3])
-        lattice = pmg.Lattice.from_parameters(*(float(v) for v in self.cell.split()))
-        return pmg.Structure(lattice, symbols, places)
+        return structure_from_text(self.cell, self.sites)
 
 
 def read_rows(file: Path) -> Iterator[Row]:

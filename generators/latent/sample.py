@@ -57,7 +57,7 @@ def main(
     except (ImpossibleWishError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    _write(out, [one.crystal.structure() for one in drawn])
+    _write(out, [one.structure() for one in drawn])
     typer.echo(f"{out}: {len(drawn)} crystals of {tried.number} drawn")
     if len(drawn) < number:
         typer.echo(

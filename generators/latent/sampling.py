@@ -1,8 +1,8 @@
-"""Crystals from trained weights: under a wish, around given latents, and between two crystals."""
+"""Crystals from trained weights, under a wish."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pymatgen.core as pmg
@@ -10,28 +10,15 @@ import torch
 
 from generators.latent.asking import Wish, atoms_of, conditions_of
 from generators.latent.autoencoder import Decoding
-from generators.latent.tokens import Tokens, crystals_of, tokens_of
+from generators.latent.tokens import Tokens, crystals_of
 from generators.latent.weights import Model
-from generators.latent.wyckoff import WyckoffCrystal, find_symmetry
+from generators.latent.wyckoff import WyckoffCrystal
 
 BATCH = 128
 
 
 class ImpossibleWishError(ValueError):
     """A wish that no crystal can meet, or that these weights do not understand."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A crystal and the latent it was decoded from (1-D)."""
-
-    crystal: WyckoffCrystal
-    latent: torch.Tensor
-
-
-def encode(model: Model, structures: Sequence[pmg.Structure]) -> torch.Tensor:
-    """The latents (N, latent) of crystals. Raises NoSymmetryError."""
-    return model.autoencoder.encode(tokens_of([find_symmetry(s) for s in structures]))
 
 
 @dataclass
@@ -44,7 +31,7 @@ class Tried:
 
 def draw(
     model: Model, wish: Wish, guidance: float, temperature: float, generator: torch.Generator, tried: Tried
-) -> Iterator[Drawn]:
+) -> Iterator[WyckoffCrystal]:
     """Crystals under a wish; those that miss its elements, formula or number of atoms are left out.
 
     Ends when `tried.most` were drawn. Raises ImpossibleWishError.
@@ -62,12 +49,10 @@ def draw(
 
 def meeting(
     model: Model, latents: torch.Tensor, wish: Wish, temperature: float, generator: torch.Generator
-) -> Iterator[Drawn]:
+) -> Iterator[WyckoffCrystal]:
     """What latents (N, latent) decode to, where it meets the wish."""
     decoded = model.autoencoder.decode(latents, decoding_of(wish, temperature), generator)
-    kept = met(decoded, wish)
-    for crystal, latent in zip(crystals_of(decoded[kept]), latents[kept], strict=True):
-        yield Drawn(crystal, latent)
+    yield from crystals_of(decoded[met(decoded, wish)])
 
 
 def decoding_of(wish: Wish, temperature: float) -> Decoding:
@@ -95,14 +80,6 @@ def met(tokens: Tokens, wish: Wish) -> torch.Tensor:
         formulas = [c.structure().composition.reduced_formula for c in crystals_of(tokens)]
         kept &= torch.tensor([formula == asked for formula in formulas])
     return kept
-
-
-def between(model: Model, one: pmg.Structure, other: pmg.Structure, steps: int) -> list[WyckoffCrystal]:
-    """Crystals on the straight line between the latents of two, both ends included."""
-    ends = encode(model, [one, other])
-    shares = torch.linspace(0, 1, steps).unsqueeze(1)
-    decoded = model.autoencoder.decode(ends[0] + shares * (ends[1] - ends[0]), Decoding(), torch.Generator())
-    return crystals_of(decoded)
 
 
 def _check(wish: Wish) -> None:
