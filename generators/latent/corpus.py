@@ -87,7 +87,10 @@ def _left_out(file: Path | None) -> frozenset[str]:
     if file is None:
         return frozenset()
     with file.open(newline="") as handle:
-        return frozenset(row["reduced_formula"] for row in csv.DictReader(handle))
+        table = csv.DictReader(handle)
+        if "reduced_formula" not in (table.fieldnames or ()):
+            raise EmptyTableError(f"{file}: no column reduced_formula; name the CSV of the formulas to leave out")
+        return frozenset(pmg.Composition(row["reduced_formula"]).reduced_formula for row in table)
 
 
 def _atoms(row: Row) -> int:
