@@ -89,7 +89,9 @@ def _left_out(file: Path | None) -> frozenset[str]:
     with file.open(newline="") as handle:
         table = csv.DictReader(handle)
         if "reduced_formula" not in (table.fieldnames or ()):
-            raise EmptyTableError(f"{file}: no column reduced_formula; name the CSV of the formulas to leave out")
+            raise EmptyTableError(
+                f"{file}: no column reduced_formula; name the CSV of the formulas to leave out"
+            )
         return frozenset(pmg.Composition(row["reduced_formula"]).reduced_formula for row in table)
 
 
