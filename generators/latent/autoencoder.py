@@ -24,6 +24,8 @@ class Decoding:
     elements: tuple[int, ...] = ()
     groups: tuple[int, ...] = ()
     most_atoms: int = 20
+    altered: bool = False
+    """Copies the latent without regard to what is usual in crystals."""
 
 
 class Autoencoder(nn.Module):
@@ -40,17 +42,18 @@ class Autoencoder(nn.Module):
         table = torch.tensor([free_lattice(max(1, number)) for number in range(GROUPS)])
         self.register_buffer("lattice_free", table, persistent=False)
 
-    def forward(self, tokens: Tokens) -> Losses:
-        """What a batch costs, with z drawn from what the encoder tells."""
+    def forward(self, tokens: Tokens, altered: torch.Tensor | bool = False) -> Losses:
+        """What a batch costs, with z drawn from what the encoder tells; `altered` as in Decoder.hidden."""
         mean, log_variance = self.encoder(tokens)
         z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
-        return self.costs(tokens, z, divergence)
+        return self._costs(tokens, z, divergence, altered)
 
-    def costs(self, tokens: Tokens, z: torch.Tensor, divergence: torch.Tensor) -> Losses:
-        """What decoding z into the crystals costs (nats a crystal)."""
+    def _costs(
+        self, tokens: Tokens, z: torch.Tensor, divergence: torch.Tensor, altered: torch.Tensor | bool
+    ) -> Losses:
         decoder, positions, number = self.decoder, self.decoder.positions, len(tokens)
-        hidden = decoder.hidden(z, tokens.group, positions(tokens))
+        hidden = decoder.hidden(z, tokens.group, positions(tokens), altered)
         filled = tokens.filled
         count = filled.sum(dim=1)
         stop = torch.full((number, 1), LETTERS, device=z.device)
@@ -147,7 +150,7 @@ class _Decoding:
             if self.letter.shape[1]
             else None
         )
-        return self.decoder.hidden(self.z, self.group, sites)
+        return self.decoder.hidden(self.z, self.group, sites, self.how.altered)
 
     def _step(self, hidden: torch.Tensor) -> None:
         how, decoder, positions = self.how, self.decoder, self.decoder.positions

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from generators.latent.tokens import ELEMENTS, FEATURES, GROUPS, LETTERS, Tokens, position_table
+from generators.latent.tokens import ELEMENTS, FEATURES, GROUPS, LETTERS, MOST_SITES, Tokens, position_table
 
 BINS = 120
 """A coordinate is one of these; halves, thirds, quarters, fifths, sixths and eighths lie on them."""
 WAVES = 8
+USUAL_SITES = 5
 SMEAR = 0.7
 """Width, in bins, of the target of a coordinate."""
 
@@ -26,14 +27,12 @@ SMEAR = 0.7
 class Shape:
     """Sizes of the network; the latent has at most 256 numbers."""
 
-    latent: int = 128
+    latent: int = 192
     width: int = 192
     heads: int = 6
     encoder_layers: int = 4
     decoder_layers: int = 6
-    prefix: int = 4
-    """Tokens that z becomes for the decoder."""
-    dropout: float = 0.1
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,7 @@ class Positions(nn.Module):
         self.element = nn.Embedding(ELEMENTS, width)
         self.place = nn.Linear(6 * WAVES, width)
         self.filling = nn.Linear(1, width)
+        self.order = nn.Embedding(MOST_SITES, width)
 
     def position(self, group: torch.Tensor, letter: torch.Tensor) -> torch.Tensor:
         """Of the position alone; shapes of `group` and `letter` alike."""
@@ -101,6 +101,7 @@ class Positions(nn.Module):
             + self.element(tokens.element)
             + self.place(waves(tokens.parameters, free))
             + self.filling(atoms.cumsum(dim=1).unsqueeze(-1) / 20)
+            + self.order.weight[: tokens.letter.shape[1]]
         )
         return found
 
@@ -131,8 +132,9 @@ class Encoder(nn.Module):
         padded = F.pad(~tokens.filled, (1, 0), value=False)
         hidden = self.layers(sequence, src_key_padding_mask=padded)
         weights = (~padded).unsqueeze(-1).float()
-        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-        center, spread = self.out(torch.cat([hidden[:, 0], mean], dim=-1)).chunk(2, dim=-1)
+        # A sum, not a mean: what one position tells must not fade as others join it.
+        total = (hidden * weights).sum(dim=1) / USUAL_SITES
+        center, spread = self.out(torch.cat([hidden[:, 0], total], dim=-1)).chunk(2, dim=-1)
         return center, spread.clamp(-8, 2)
 
 
@@ -142,12 +144,13 @@ class Decoder(nn.Module):
     def __init__(self, shape: Shape, positions: Positions) -> None:
         super().__init__()
         width = shape.width
-        self.prefix = shape.prefix
         self.positions = positions
-        self.entry = mlp(shape.latent, 2 * width, shape.prefix * width)
+        self.entry = mlp(shape.latent, 2 * width, width)
         self.group_head = mlp(shape.latent, 2 * width, GROUPS)
         self.group = nn.Embedding(GROUPS, width)
+        self.altered = nn.Parameter(torch.zeros(width))
         self.layers = transformer(shape, shape.decoder_layers)
+        self.reminders = nn.ModuleList(nn.Linear(shape.latent, width) for _ in range(shape.decoder_layers))
         self.query = nn.Linear(width, width)
         self.stop = nn.Parameter(torch.randn(width) * 0.02)
         self.element_head = mlp(2 * width, 2 * width, ELEMENTS)
@@ -155,18 +158,24 @@ class Decoder(nn.Module):
         self.lattice_head = mlp(2 * width, 2 * width, 12)
         self.shortcut = nn.Linear(shape.latent, width)
 
-    def hidden(self, z: torch.Tensor, group: torch.Tensor, sites: torch.Tensor | None) -> torch.Tensor:
-        """(B, 1 + S, width): at k, what is known before position k."""
-        start = self.entry(z).unflatten(-1, (self.prefix, -1))
-        parts = [start, (self.group(group) + self.shortcut(z)).unsqueeze(1)]
+    def hidden(
+        self, z: torch.Tensor, group: torch.Tensor, sites: torch.Tensor | None, altered: torch.Tensor | bool
+    ) -> torch.Tensor:
+        """(B, 1 + S, width): at k, what is known before position k.
+
+        altered: whether the crystals (B) were changed at random, so that z alone decides and not what is usual.
+        """
+        told = torch.as_tensor(altered, device=z.device).expand(len(z)).unsqueeze(1) * self.altered
+        sequence = (self.group(group) + self.entry(z) + told).unsqueeze(1)
         if sites is not None:
-            parts.append(sites + self.shortcut(z).unsqueeze(1))
-        sequence = torch.cat(parts, dim=1)
+            sequence = torch.cat([sequence, sites], dim=1)
         length = sequence.shape[1]
         mask = torch.ones(length, length, dtype=torch.bool, device=z.device).triu(1)
-        mask[: self.prefix, : self.prefix] = False
-        hidden: torch.Tensor = self.layers(sequence, mask=mask)
-        return hidden[:, self.prefix :]
+        for layer, reminder in zip(self.layers.layers, self.reminders, strict=True):
+            # z is told again before every layer: a crystal is copied from it, not guessed from its beginning.
+            sequence = layer(sequence + reminder(z).unsqueeze(1), src_mask=mask)
+        hidden: torch.Tensor = self.layers.norm(sequence)  # type: ignore[misc]
+        return hidden
 
     def letters(self, hidden: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
         """Logits (B, K, 28) of each letter of the group, the stop last, from hidden (B, K, width)."""

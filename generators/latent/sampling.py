@@ -15,6 +15,8 @@ from generators.latent.weights import Model
 from generators.latent.wyckoff import WyckoffCrystal
 
 BATCH = 128
+MOST_ATOMS = 20
+"""Of crystals whose number of atoms is not asked."""
 
 
 class ImpossibleWishError(ValueError):
@@ -64,7 +66,7 @@ def decoding_of(wish: Wish, temperature: float) -> Decoding:
         coordinate_temperature=temperature,
         elements=tuple(pmg.Element(symbol).Z for symbol in named),
         groups=() if wish.group is None else (wish.group,),
-        **({} if wish.atoms is None else {"most_atoms": wish.atoms}),
+        most_atoms=MOST_ATOMS if wish.atoms is None else wish.atoms,
     )
 
 
