@@ -1,4 +1,4 @@
-"""Cells off the beaten track with DFT forces, for `experiments.benchmark_committee`.
+"""Cells off the beaten track with DFT forces, for `experiments.benchmarks.committee`.
 
     python -m experiments.committee_cells mp2018_ef_gap_36738.csv.xz --out committee
 

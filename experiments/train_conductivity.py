@@ -2,7 +2,7 @@
 
     python -m experiments.train_conductivity TABLE --leave-out leave_out.csv
 
-Four hundred rows are too few to give some up for a test; `experiments.benchmark_conductivity` measures the same
+Four hundred rows are too few to give some up for a test; `experiments.benchmarks.conductivity` measures the same
 training on folds.
 """
 

@@ -2,8 +2,8 @@
 
     python -m experiments.train_energy_model
 
-The width of its intervals is set on formulas that models of the same kind had not seen; `benchmark_energy_model`
-measures it on yet others.
+The width of its intervals is set on formulas that models of the same kind had not seen;
+`experiments.benchmarks.energy_model` measures it on yet others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ideas for the factor on standard deviations, for `experiments.benchmark_widening` to compare.
+"""Ideas for the factor on standard deviations, for `experiments.benchmarks.widening` to compare.
 
 Each takes the scores [n] of all earlier outcomes (|measured - mean| in the model's own standard deviations, oldest
 first) and their ages [n] (rounds ago, at least 1), and gives the factor for the next round.

@@ -6,7 +6,7 @@ doi:10.1021/acs.jctc.4c01249).
 kinisi's own variances are too noisy on short runs of few ions: of 40 lattice walks with a known answer (seeds 0 to 39,
 32 ions, some 45 hops) some slopes diverged. Here each has the form it has for any random walk and only its size from
 the data. That form, the lags, where the diffusive regime begins and BIAS were chosen on those 40 walks; how well the
-intervals hold on walks that nothing was chosen on is told in docs/benchmarks.md (experiments/benchmark_diffusion.py).
+intervals hold on walks that nothing was chosen on is told in docs/benchmarks.md (experiments/benchmarks/diffusion.py).
 """
 
 from __future__ import annotations

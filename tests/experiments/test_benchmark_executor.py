@@ -1,7 +1,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from experiments.benchmark_executor import app
+from experiments.benchmarks.executor import app
 
 
 @pytest.mark.slow

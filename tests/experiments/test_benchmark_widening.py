@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from experiments.benchmark_widening import BATCH, JUMP, KNOWN, ROUNDS, Table, app, campaign
+from experiments.benchmarks.widening import BATCH, JUMP, KNOWN, ROUNDS, Table, app, campaign
 from experiments.files import bundled
 from experiments.widening_rules import RULES
 

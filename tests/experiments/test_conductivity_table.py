@@ -12,7 +12,7 @@ import typer
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
-from experiments.benchmark_conductivity import folds
+from experiments.benchmarks.conductivity import folds
 from experiments.conductivity_table import Conductors, TableError, near_duplicates, read_conductors
 from experiments.train_conductivity import main
 from surrogates.conduction_columns import CELL

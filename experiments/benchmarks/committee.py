@@ -1,9 +1,9 @@
 """Does the committee's spread tell where the potential is wrong?
 
-    python -m experiments.benchmark_committee limits mp20_like_36k.csv.xz --leave-out leave_out.csv --out committee
-    python -m experiments.benchmark_committee intermetallics mp2018_ef_gap_36738.csv.xz --out committee
+    python -m experiments.benchmarks.committee limits mp20_like_36k.csv.xz --leave-out leave_out.csv --out committee
+    python -m experiments.benchmarks.committee intermetallics mp2018_ef_gap_36738.csv.xz --out committee
     python -m experiments.committee_cells mp2018_ef_gap_36738.csv.xz --out committee
-    python -m experiments.benchmark_committee cells --out committee
+    python -m experiments.benchmarks.committee cells --out committee
 
 `limits` finds the oracle's default limits on known phases whose formulas are in one tenth; the other two measure, on
 other formulas, SevenNet-0's error and how the spread of SevenNet-0 and SevenNet-l3i5 tells it. Both learned the same

@@ -1,6 +1,6 @@
 """What a transferred prior is worth for ionic conductivities: GP with it, GP without it, and the head alone.
 
-    python -m experiments.benchmark_prior_conductivity OBELIX.csv.xz --leave-out leave_out.csv --out prior.csv
+    python -m experiments.benchmarks.prior_conductivity OBELIX.csv.xz --leave-out leave_out.csv --out prior.csv
 
 Each seed deals the groups of near-duplicate compositions into halves. The head is trained, as it ships, on one; of the
 other some rows are measured and the rest predicted, all on the formula alone. Run again, it goes on where it stopped.
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.benchmark_prior import append_rows, done_parts, figures, print_means
+from experiments.benchmarks.prior import append_rows, done_parts, figures, print_means
 from experiments.conductivity_table import Conductors, conductors_or_exit
 from materials.archive import Archive, Progress, Record
 from materials.base import Bound, Candidate, Composition, Material, Measurement, Origin, Prediction

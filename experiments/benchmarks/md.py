@@ -1,7 +1,7 @@
 """Molecular dynamics of the lithium conductor Li7P3S11 (42 atoms), to be held against what is published of it.
 
-    python -m experiments.benchmark_md run li7p3s11.cif --temperature 900     # and 650, and 500
-    python -m experiments.benchmark_md show li7p3s11.cif
+    python -m experiments.benchmarks.md run li7p3s11.cif --temperature 900     # and 650, and 500
+    python -m experiments.benchmarks.md show li7p3s11.cif
 
 The file holds mp-641703 of the Materials Project. Stop a run when you like: started again, it goes on from its last
 checkpoint, and runs.jsonl says so.

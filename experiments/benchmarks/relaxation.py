@@ -1,7 +1,7 @@
 """Relaxations per minute, against a plain ASE loop, on strained and rattled cells of the shared tables.
 
-    python -m experiments.benchmark_relaxation --data shared/data --out relaxation.jsonl
-    python -m experiments.benchmark_relaxation --data shared/data --device cuda --number 2000
+    python -m experiments.benchmarks.relaxation --data shared/data --out relaxation.jsonl
+    python -m experiments.benchmarks.relaxation --data shared/data --device cuda --number 2000
 
 The first runs block after block through both: matloop's local executor, one worker process per core with one thread,
 and one process that does what the README of sevenn shows, with torch's default threads: SevenNetCalculator, FIRE and
@@ -27,7 +27,7 @@ import numpy as np
 import typer
 from pymatgen.core import Structure
 
-from experiments.benchmark_executor import FOREVER, relax_in_turn, request_for
+from experiments.benchmarks.executor import FOREVER, relax_in_turn, request_for
 from experiments.relaxation_starts import relaxation_starts
 from loop.executors.base import Dispatcher
 from loop.executors.local import LocalExecutorSettings

@@ -1,6 +1,6 @@
 """PBE band gaps by the oracle `dft` against those of the Materials Project, at the same geometries.
 
-    python -m experiments.benchmark_gaps --data TABLES --out gaps.jsonl
+    python -m experiments.benchmarks.gaps --data TABLES --out gaps.jsonl
 
 TABLES is the folder of the shared tables. Run again, it goes on with the materials that are missing.
 """

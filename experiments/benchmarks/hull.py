@@ -1,6 +1,6 @@
 """The hull's linear programme against energies above hull that others published.
 
-    python -m experiments.benchmark_hull mp2018_ef_gap_36738.csv.xz mp_groundstate_Ef_Ed_85014.csv.xz
+    python -m experiments.benchmarks.hull mp2018_ef_gap_36738.csv.xz mp_groundstate_Ef_Ed_85014.csv.xz
 
 Formation energies of drawn rows of the first table are judged by a ReferenceHull of the second (the ground state of
 each formula; elements are 0), and compared with the first table's e_above_hull_calc, computed against that hull.

@@ -1,6 +1,6 @@
 """Seconds to describe structures of about ten atoms on one core, loading the potential left out.
 
-OMP_NUM_THREADS=1 python -m experiments.benchmark_descriptors
+OMP_NUM_THREADS=1 python -m experiments.benchmarks.descriptors
 """
 
 from __future__ import annotations

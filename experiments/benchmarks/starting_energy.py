@@ -1,7 +1,7 @@
 """What the prior of energy_above_hull is worth after a few measurements: GP with it, GP without it, the prior alone.
 
     python -m experiments.training_tables experiments/energy_pairs.csv.xz --out features
-    python -m experiments.benchmark_starting_energy --features features --leave-out leave_out.csv --out starting.csv
+    python -m experiments.benchmarks.starting_energy --features features --leave-out leave_out.csv --out starting.csv
 
 Candidates of `experiments.energy_pairs` that converged, as they were proposed. Each seed takes a fold of the formulas
 that its prior has not seen, measures candidates of half of these and predicts those of the other half. Run again, it
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.benchmark_prior import append_missing, figures, print_means
+from experiments.benchmarks.prior import append_missing, figures, print_means
 from experiments.train_starting_energy import FOLDS, Starts, read_starts
 from experiments.training_tables import left_out, named_errors
 from materials.archive import Archive, Progress, Record

@@ -1,6 +1,6 @@
 """The energy model against what it replaces, on candidates of formulas it has not seen.
 
-    python -m experiments.benchmark_energy_model --pairs experiments/energy_pairs.csv.xz
+    python -m experiments.benchmarks.energy_model --pairs experiments/energy_pairs.csv.xz
 
 Five folds by formula. Baselines on the same candidates: the single point, a line through it, five LBFGS steps, and the
 energy the model's first look ends at. Cost is counted in evaluations of the potential with forces.

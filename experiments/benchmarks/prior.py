@@ -1,7 +1,7 @@
 """What a transferred prior is worth: GP with it, GP without it, and the head alone, after a few measurements.
 
-    python -m experiments.benchmark_prior TABLE --features features --leave-out leave_out.csv --out prior.csv
-    python -m experiments.benchmark_prior TABLE --labels mp_labels_by_id.csv.xz --column gap_hse ... --out hse.csv
+    python -m experiments.benchmarks.prior TABLE --features features --leave-out leave_out.csv --out prior.csv
+    python -m experiments.benchmarks.prior TABLE --labels mp_labels_by_id.csv.xz --column gap_hse ... --out hse.csv
 
 Band gaps of formulas the head has never seen (tenth 0). Each seed takes the materials with one anion, measures some of
 them and predicts others. With `--labels` the gaps of that column are what is wanted (HSE), and one more model learns

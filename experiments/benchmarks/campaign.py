@@ -1,6 +1,6 @@
 """Runs a bundled campaign as a user would and prints its seconds, its peak memory and where the time went.
 
-    python -m experiments.benchmark_campaign battery.yaml --dir runs/benchmark_battery
+    python -m experiments.benchmarks.campaign battery.yaml --dir runs/benchmark_battery
 
 Overhead is the wall time that belongs neither to oracles, with the looks that begin their work, nor to descriptors:
 starting, proposing, screening, fitting, selecting and reporting. Memory is the proportional set size of the driver and

@@ -1,6 +1,6 @@
 """Voltages, capacities and volume changes of known electrodes by the oracle `insertion`, against published ones.
 
-    python -m experiments.benchmark_insertion --out runs/benchmark_insertion.jsonl \\
+    python -m experiments.benchmarks.insertion --out runs/benchmark_insertion.jsonl \\
         --ground-states mp_groundstate_Ef_Ed_85014.csv.xz
 
 Discharged electrodes are phases of the reference hull. Run again, it goes on where it stopped. Ground states tell what
@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import pymatgen.core as pmg
 import typer
 
-from experiments.benchmark_hull import rows
+from experiments.benchmarks.hull import rows
 from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import Request
 from materials.hull import ReferenceHull

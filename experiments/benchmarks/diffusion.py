@@ -1,7 +1,7 @@
 """Do the intervals of `oracles.conduction.diffusion` hold? Lattice walks, whose diffusivity is known.
 
-    python -m experiments.benchmark_diffusion run --first-seed 1000 --seeds 40 --out walks.jsonl
-    python -m experiments.benchmark_diffusion show walks.jsonl
+    python -m experiments.benchmarks.diffusion run --first-seed 1000 --seeds 40 --out walks.jsonl
+    python -m experiments.benchmarks.diffusion show walks.jsonl
 
 Lithium ions walk in rock-salt cells of 4, 14 and 32 of them for 20 ps, and hop some 1 to 60 times each. Walks are
 fitted exactly as the oracle fits a run; those it would refuse as too short are counted apart, and not in the figures.

@@ -1,7 +1,7 @@
 """Compares the campaign's policy with random selection on whole campaigns, seed by seed, from the same start.
 
-    python -m experiments.benchmark_policies pool --seeds 20 --out runs/benchmark_pool.csv
-    python -m experiments.benchmark_policies potential --seeds 5 --out runs/benchmark_potential.csv
+    python -m experiments.benchmarks.policies pool --seeds 20 --out runs/benchmark_pool.csv
+    python -m experiments.benchmarks.policies potential --seeds 5 --out runs/benchmark_potential.csv
 
 `pool` answers from the table of experiments/pool.yaml; `potential` relaxes small crystals with SevenNet-0 and shares an
 evaluation cache, so that a material both policies pick is computed once. Both resume: a run folder that is complete is

@@ -1,7 +1,7 @@
 """Seconds to fit the surrogate and to pick a batch from a large pool with cached features, on one core.
 
-    OMP_NUM_THREADS=1 python -m experiments.benchmark_selection
-    OMP_NUM_THREADS=1 python -m experiments.benchmark_selection --candidates 2000 --rows 300 --policy greedy
+    OMP_NUM_THREADS=1 python -m experiments.benchmarks.selection
+    OMP_NUM_THREADS=1 python -m experiments.benchmarks.selection --candidates 2000 --rows 300 --policy greedy
 
 Candidates are formulas drawn by the seed; their features have the width of SevenNet-0's, 1,280 numbers, spread over
 40 hidden directions as a potential's are; they are read from a cache on disk, as in a campaign. Two objectives and a

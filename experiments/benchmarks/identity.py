@@ -1,7 +1,7 @@
 """Seconds to look 2,000 candidates up in an index of 2,000 known crystals, on one core.
 
-    python -m experiments.benchmark_identity
-    python -m experiments.benchmark_identity --structures mp_20.csv
+    python -m experiments.benchmarks.identity
+    python -m experiments.benchmarks.identity --structures mp_20.csv
 
 Three archives: many formulas, few formulas with many polymorphs each, and random crystals of a single formula. Half
 of the candidates are copies of known crystals in another cell, rattled and expanded; the other half is new. The

@@ -1,6 +1,6 @@
 """Times the fit of a surrogate on many rows, and measures its error.
 
-    python -m experiments.benchmark_surrogate_size TABLE --features features --rows 10000
+    python -m experiments.benchmarks.surrogate_size TABLE --features features --rows 10000
 
 Learns band gaps of the tenths 2 to 9 of the formulas without a prior, and predicts tenth 1.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.benchmark_prior import UNION, figures
+from experiments.benchmarks.prior import UNION, figures
 from experiments.training_tables import VALIDATION, cached_features, read_labelled, tenth
 from materials.archive import Archive, Progress, Record
 from materials.base import Candidate, Crystal, Material, Measurement, Origin

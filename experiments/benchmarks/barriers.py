@@ -1,7 +1,7 @@
 """Migration barriers of known lithium conductors by bond-valence energies and by elastic bands, against published ones.
 
-    python -m experiments.benchmark_barriers measure STRUCTURES.csv.xz runs/benchmark_barriers
-    python -m experiments.benchmark_barriers report runs/benchmark_barriers
+    python -m experiments.benchmarks.barriers measure STRUCTURES.csv.xz runs/benchmark_barriers
+    python -m experiments.benchmarks.barriers report runs/benchmark_barriers
 
 STRUCTURES.csv.xz: mp2023_11_structures_155345, with columns material_id, cell and sites. Materials and published values
 were chosen before anything was computed. What is done is not computed again, and what was stopped continues behind its

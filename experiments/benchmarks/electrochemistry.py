@@ -1,6 +1,6 @@
 """Electrochemical windows of known lithium compounds from the reference hull that ships, against published ones.
 
-    python -m experiments.benchmark_electrochemistry
+    python -m experiments.benchmarks.electrochemistry
 
 Each compound has its energy in the reference, and is lowered to the hull where it lies above, or is missing there.
 """

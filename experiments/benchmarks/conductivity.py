@@ -1,6 +1,6 @@
 """Cross-validates the conductivity head against ExtraTrees on composition statistics: the same folds, the same rows.
 
-    python -m experiments.benchmark_conductivity TABLE --leave-out leave_out.csv --repeats 20
+    python -m experiments.benchmarks.conductivity TABLE --leave-out leave_out.csv --repeats 20
 
 Five folds of whole groups of near-duplicates, dealt anew in each repeat by its seed (0, 1, ...). Upper limits are among
 the training rows of both: for the head as limits, for ExtraTrees, which know no limits, as values. Errors, coverage and

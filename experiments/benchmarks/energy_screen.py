@@ -1,6 +1,6 @@
 """What the energy model saves in whole campaigns: the same campaign with its screen and without.
 
-    python -m experiments.benchmark_energy_screen semiconductor.yaml --out runs/energy_screen
+    python -m experiments.benchmarks.energy_screen semiconductor.yaml --out runs/energy_screen
 
 Cost is counted in evaluations of the potential with forces, which do not depend on what else the machine does: those of
 every relaxation, and eleven for every look at a refused candidate. Run again, it goes on where it stopped.

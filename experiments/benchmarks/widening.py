@@ -1,7 +1,7 @@
 """Replays campaigns on tables and says what widening does to the intervals of their predictions.
 
-    python -m experiments.benchmark_widening replay TABLE --formula formula --column band_gap --out forecasts.csv
-    python -m experiments.benchmark_widening report forecasts.csv
+    python -m experiments.benchmarks.widening replay TABLE --formula formula --column band_gap --out forecasts.csv
+    python -m experiments.benchmarks.widening report forecasts.csv
 
 A campaign knows 40 rows of oxides and measures 12 rounds of 8, at random or (greedy) those with the largest mean +
 standard deviation of 100. In round 6 alone (returns) or from it on (stays) something changes: materials without oxygen

@@ -1,6 +1,6 @@
 """Relaxations per minute: the local executor against one process with one thread, on the same structures.
 
-    python -m experiments.benchmark_executor --structures my_cifs/
+    python -m experiments.benchmarks.executor --structures my_cifs/
 
 Loading the potential is left out of both. Run it on a machine that does nothing else.
 """
