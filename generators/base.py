@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -30,6 +31,12 @@ class Generator(ABC):
 
         Candidates may be invalid or known: the loop screens them and counts each refusal by its reason.
         """
+
+    def learn(self, archive: Archive, seed: int) -> None:  # noqa: B027  # most have nothing to learn
+        """Called before every round's first proposal; the archive and the seed alone decide what is learned."""
+
+    def save(self, file: Path) -> None:  # noqa: B027
+        """Writes what was learned as safetensors; nothing where nothing was."""
 
 
 class GeneratorSettings(Settings):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Generator as Stream
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -63,6 +64,16 @@ class Mixture(Generator):
         return {
             name: FLOOR * given + (1 - FLOOR) * earned[name] / total for name, given in self._given.items()
         }
+
+    def learn(self, archive: Archive, seed: int) -> None:
+        """Every part learns."""
+        for generator in self._generators.values():
+            generator.learn(archive, seed)
+
+    def save_parts(self, folder: Path) -> None:
+        """Writes what every part learned to a file of its name."""
+        for name, generator in self._generators.items():
+            generator.save(folder / f"{name.replace(' ', '_')}.safetensors")
 
     def _name_of(self, candidate: Candidate) -> str | None:
         """The part a candidate came from; None where it was known before or came from elsewhere."""

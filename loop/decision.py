@@ -82,6 +82,8 @@ class Decider:
             self.surrogate.widening = widening
             with watch.step("fit"):
                 self.surrogate.fit(archive, derived_seed(self.seed, number, "fit"))
+        with watch.step("fit"):
+            self.mixture.learn(archive, derived_seed(self.seed, number, "generators"))
         with watch.step("propose"):
             pool = self._pool(number, archive, known, listener)
         if not pool.candidates:
@@ -112,12 +114,12 @@ class Decider:
         with closing(self.mixture.propose(wanted, archive, rng, self._guide(archive))) as draws:
             return fill_pool(draws, self.pool_size, self.space, known, listener)
 
-    def save_models(self, folder: Path) -> Mapping[str, Path]:
-        """Writes what was learned this round; returns role -> file, empty where nothing was fitted."""
-        if self.surrogate is None or not self.surrogate.properties:
-            return {}
-        folder.mkdir(parents=True, exist_ok=True)
-        return self.surrogate.save(folder)
+    def save_models(self, folder: Path) -> None:
+        """Writes what was learned this round; nothing where nothing was."""
+        self.mixture.save_parts(folder)
+        if self.surrogate is not None and self.surrogate.properties:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.surrogate.save(folder)
 
     def _predict(self, pool: Sequence[Candidate], watch: Stopwatch) -> Mapping[str, tuple[Prediction, ...]]:
         if self.surrogate is None:

@@ -18,11 +18,16 @@ ATOMS_SCALE = 20
 
 @dataclass(frozen=True)
 class Scale:
-    """A scalar property the flow knows, and what makes it of the order of one."""
+    """A scalar property the flow knows, what makes it of the order of one, and between what it mostly lies.
+
+    lowest, highest: the first and the last hundredth of the training values lie beyond.
+    """
 
     name: str
     center: float
     spread: float
+    lowest: float
+    highest: float
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Wish:
     formula: str = ""
     group: int | None = None
     atoms: int | None = None
-    properties: Mapping[str, float] = field(default_factory=dict)
+    properties: Mapping[str, float | torch.Tensor] = field(default_factory=dict)
+    """A value for all crystals, or one for each."""
 
 
 def conditions_of(wish: Wish, number: int, scales: Sequence[Scale]) -> Conditions:

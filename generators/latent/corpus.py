@@ -19,6 +19,8 @@ from generators.latent.wyckoff import WyckoffCrystal
 from materials.base import content_hash
 
 TOKENS = ("group", "lattice", "letter", "element", "parameters", "filled")
+PROPERTY_OF = {"e_above_hull": "energy_above_hull", "formation_energy_per_atom": "formation_energy"}
+"""What columns of the mp_20 layout are called here."""
 DEAL = 16
 """Batches that are dealt together by their crystals' number of positions, so that little is padded."""
 
@@ -77,7 +79,8 @@ def read_corpus(
                 f"{validation}); name the splits the table has, or raise the number of atoms"
             )
     scales = tuple(_scale(name, [row for row in rows if row.split != validation]) for name in properties)
-    values = torch.tensor([[_scaled(row, scale) for scale in scales] for row in rows]).reshape(
+    named = list(zip(properties, scales, strict=True))
+    values = torch.tensor([[_scaled(row, name, scale) for name, scale in named] for row in rows]).reshape(
         len(rows), len(scales)
     )
     return Corpus(tokens[chosen], values[chosen], tokens[~chosen], scales)
@@ -131,8 +134,9 @@ def _scale(name: str, rows: Sequence[Row]) -> Scale:
     known = torch.tensor([v for row in rows if not math.isnan(v := _value(row, name))])
     if len(known) < 2:
         raise EmptyTableError(f"the table has no column {name} with values; leave the property out")
-    return Scale(name, float(known.mean()), float(known.std()) or 1.0)
+    lowest, highest = (float(known.quantile(q)) for q in (0.01, 0.99))
+    return Scale(PROPERTY_OF.get(name, name), float(known.mean()), float(known.std()) or 1.0, lowest, highest)
 
 
-def _scaled(row: Row, scale: Scale) -> float:
-    return (_value(row, scale.name) - scale.center) / scale.spread
+def _scaled(row: Row, name: str, scale: Scale) -> float:
+    return (_value(row, name) - scale.center) / scale.spread

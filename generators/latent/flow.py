@@ -14,6 +14,8 @@ from torch import nn
 from generators.latent.tokens import ELEMENTS, GROUPS
 
 TIME_WAVES = 16
+STEPS = 20
+"""From noise to latents, two looks at the velocity each."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,23 @@ class Flow(nn.Module):
         return found
 
     @torch.no_grad()
-    def sample(
-        self, asked: torch.Tensor, guidance: float, generator: torch.Generator, steps: int = 20
+    def to_latents(self, noise: torch.Tensor, asked: torch.Tensor, guidance: float = 1.0) -> torch.Tensor:
+        """Latents (B, latent) of the crystals that noise (B, latent) from N(0, I) stands for under conditions (B, n).
+
+        guidance: 1 is the learned distribution, more exaggerates what is asked.
+        """
+        return self._carried(noise, asked, guidance, 0.0, 1.0) * self.spread + self.center
+
+    @torch.no_grad()
+    def to_noise(self, latents: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+        """The noise (B, latent) that comes out as these latents under the same conditions without guidance."""
+        return self._carried((latents - self.center) / self.spread, asked, 1.0, 1.0, 0.0)
+
+    def _carried(
+        self, x: torch.Tensor, asked: torch.Tensor, guidance: float, start: float, end: float
     ) -> torch.Tensor:
-        """Latents (B, latent) under conditions (B, n); `guidance` 1 is the learned distribution, more exaggerates."""
-        x = torch.randn(len(asked), self.latent, generator=generator)
-        free = torch.zeros_like(asked)
+        """Along the flow from one time to another, by Heun's method."""
+        free, length = torch.zeros_like(asked), (end - start) / STEPS
 
         def velocity(x: torch.Tensor, time: float) -> torch.Tensor:
             at = torch.full((len(x),), time)
@@ -103,10 +116,11 @@ class Flow(nn.Module):
             untold: torch.Tensor = self(x, at, free)
             return untold + guidance * (told - untold)
 
-        for k in range(steps):
-            here = velocity(x, k / steps)
-            x = x + (here + velocity(x + here / steps, (k + 1) / steps)) / (2 * steps)
-        return x * self.spread + self.center
+        for k in range(STEPS):
+            time = start + k * length
+            here = velocity(x, time)
+            x = x + (here + velocity(x + here * length, time + length)) * length / 2
+        return x
 
 
 class _Block(nn.Module):

@@ -1,6 +1,6 @@
 """Crystals from trained weights of the latent generator.
 
-python -m generators.latent.sample latent.safetensors -n 1000 --elements Li,P,S --property band_gap=3 --out new.extxyz
+python -m generators.latent.sample -n 1000 --elements Li,P,S,Cl --band-gap 3 --out out.extxyz
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import typer
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-Weights = Annotated[Path, typer.Argument(help="What generators.latent.train wrote.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="What generators.latent.train wrote; left out, the weights that ship.")
+]
 Out = Annotated[Path, typer.Option(help="Extended XYZ, a frame for each crystal.")]
 Number = Annotated[int, typer.Option("--number", "-n", help="Crystals.", min=1)]
 Elements = Annotated[str, typer.Option(help="Only these, comma between.")]
@@ -21,7 +23,12 @@ Required = Annotated[str, typer.Option(help="All of these, comma between.")]
 Formula = Annotated[str, typer.Option(help="This formula.")]
 Group = Annotated[int | None, typer.Option(help="This space group, 1 to 230.")]
 Atoms = Annotated[int | None, typer.Option(help="So many atoms in the primitive cell.", min=1)]
-Wanted = Annotated[list[str], typer.Option("--property", help="Such as band_gap=3; repeatable.")]
+BandGap = Annotated[float | None, typer.Option(help="PBE band gap, eV.")]
+EnergyAboveHull = Annotated[float | None, typer.Option(help="eV/atom.")]
+Wanted = Annotated[
+    list[str],
+    typer.Option("--property", help="Another property the weights know, such as density=3; repeatable."),
+]
 Guidance = Annotated[float, typer.Option(help="1: as learned; more obeys the wishes, with less variety.")]
 Temperature = Annotated[float, typer.Option(help="Of the decoder's choices; 0 takes the likeliest.", min=0)]
 MOST_TRIES = 40
@@ -30,14 +37,16 @@ MOST_TRIES = 40
 
 @app.command()
 def main(
-    weights: Weights,
     out: Out,
     number: Number = 100,
+    weights: Weights = None,
     elements: Elements = "",
     required: Required = "",
     formula: Formula = "",
     group: Group = None,
     atoms: Atoms = None,
+    band_gap: BandGap = None,
+    energy_above_hull: EnergyAboveHull = None,
     wanted: Wanted = [],  # noqa: B006  # typer reads it, nobody changes it
     guidance: Guidance = 1.5,
     temperature: Temperature = 0.5,
@@ -46,14 +55,18 @@ def main(
     """Draws crystals that meet the wishes, and writes them."""
     from generators.latent.asking import Wish
     from generators.latent.sampling import ImpossibleWishError, Tried, draw
-    from generators.latent.weights import WeightsError, load, seeded
+    from generators.latent.weights import SHIPPED, WeightsError, load, seeded
 
+    values = dict(_value(text) for text in wanted)
+    for name, value in (("band_gap", band_gap), ("energy_above_hull", energy_above_hull)):
+        if value is not None:
+            values[name] = value
     try:
-        wish = Wish(
-            _names(elements), _names(required), formula, group, atoms, dict(_value(text) for text in wanted)
-        )
+        wish = Wish(_names(elements), _names(required), formula, group, atoms, values)
         tried = Tried(MOST_TRIES * number)
-        drawn = list(islice(draw(load(weights), wish, guidance, temperature, seeded(seed), tried), number))
+        drawn = list(
+            islice(draw(load(weights or SHIPPED), wish, guidance, temperature, seeded(seed), tried), number)
+        )
     except (ImpossibleWishError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error

@@ -45,7 +45,8 @@ def draw(
         raise ImpossibleWishError(str(error)) from error
     while tried.number < tried.most:
         tried.number += BATCH
-        latents = model.flow.sample(asked, guidance, generator)
+        noise = torch.randn(BATCH, model.flow.latent, generator=generator)
+        latents = model.flow.to_latents(noise, asked, guidance)
         yield from meeting(model, latents, wish, temperature, generator)
 
 
@@ -53,12 +54,12 @@ def meeting(
     model: Model, latents: torch.Tensor, wish: Wish, temperature: float, generator: torch.Generator
 ) -> Iterator[WyckoffCrystal]:
     """What latents (N, latent) decode to, where it meets the wish."""
-    decoded = model.autoencoder.decode(latents, decoding_of(wish, temperature), generator)
+    decoded = model.autoencoder.decode(latents, decoding_of(wish, temperature, MOST_ATOMS), generator)
     yield from crystals_of(decoded[met(decoded, wish)])
 
 
-def decoding_of(wish: Wish, temperature: float) -> Decoding:
-    """How the wish bounds every decision of the decoder."""
+def decoding_of(wish: Wish, temperature: float, most_atoms: int) -> Decoding:
+    """How the wish bounds every decision of the decoder; `most_atoms` where it asks for no number of atoms."""
     of_formula = tuple(e.symbol for e in pmg.Composition(wish.formula)) if wish.formula else ()
     named = wish.elements or of_formula
     return Decoding(
@@ -66,7 +67,7 @@ def decoding_of(wish: Wish, temperature: float) -> Decoding:
         coordinate_temperature=temperature,
         elements=tuple(pmg.Element(symbol).Z for symbol in named),
         groups=() if wish.group is None else (wish.group,),
-        most_atoms=MOST_ATOMS if wish.atoms is None else wish.atoms,
+        most_atoms=most_atoms if wish.atoms is None else wish.atoms,
     )
 
 

@@ -16,6 +16,7 @@ from generators.latent.autoencoder import Autoencoder
 from generators.latent.flow import Flow
 from generators.latent.model import Shape
 
+SHIPPED = Path(__file__).parent / "weights" / "latent.safetensors"
 VERSION = "1"
 """Weights of another version are refused: tokens or layers differ."""
 

@@ -67,13 +67,14 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def draw(trained: Path, *words: str, number: int = 6) -> tuple[int, str, list[Structure]]:
     out = trained / "new.extxyz"
     out.unlink(missing_ok=True)
-    arguments = [str(trained / "latent.safetensors"), "--out", str(out), "-n", str(number), *words]
+    weights = str(trained / "latent.safetensors")
+    arguments = ["--weights", weights, "--out", str(out), "-n", str(number), *words]
     result = CliRunner().invoke(sample.app, arguments)
     return result.exit_code, result.output, read(out, ":") if out.exists() else []
 
 
 def test_what_is_asked_for_is_what_comes(trained: Path) -> None:
-    code, told, frames = draw(trained, "--elements", "Li,Na,Cl", "--atoms", "2", "--property", "band_gap=3")
+    code, told, frames = draw(trained, "--elements", "Li,Na,Cl", "--atoms", "2", "--band-gap", "3")
     assert code == 0, told
     assert len(frames) == 6
     for frame in frames:
@@ -108,7 +109,7 @@ def test_an_impossible_wish_is_told(trained: Path, words: list[str], told: str) 
 def test_other_files_are_no_weights(trained: Path, tmp_path: Path) -> None:
     broken = tmp_path / "latent.safetensors"
     broken.write_bytes((trained / "latent.safetensors").read_bytes()[:1000])
-    result = CliRunner().invoke(sample.app, [str(broken), "--out", str(tmp_path / "new.extxyz")])
+    result = CliRunner().invoke(sample.app, ["--weights", str(broken), "--out", str(tmp_path / "new.extxyz")])
     assert result.exit_code == 2
     assert "no weights of the latent generator" in result.output
 

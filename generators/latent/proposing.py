@@ -1,0 +1,138 @@
+"""Crystals from a continuous space, steered by the campaign's goals and by its best so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from generators.base import Generator, Guide
+from generators.latent.asking import conditions_of
+from generators.latent.best import Best, Draw, held_as
+from generators.latent.learning import Tuning, save_tuning, tuned
+from generators.latent.sampling import decoding_of, met
+from generators.latent.settings import KIND
+from generators.latent.targets import wanted_values, wish_of
+from generators.latent.tokens import crystals_of, tokens_of
+from generators.latent.weights import Model, seeded
+from generators.novelty import known_materials
+from materials.archive import Archive, Progress
+from materials.base import Candidate, Crystal, Origin
+from materials.space import Space
+
+BATCH = 32
+MOST_MISSES = 3_000
+"""Crystals drawn in a row without anything new after which the space counts as exhausted."""
+NEAR_BEST, CROSSED = 0.35, 0.15
+"""Shares of the draws in trust regions and between two of the best; the rest is asked for the campaign's targets."""
+FEWEST_GOOD, MOST_GOOD = 5, 64
+"""Crystals to learn from during a campaign."""
+GUIDANCE = 1.5
+TEMPERATURE = 0.5
+
+
+class Latent(Generator):
+    """Draws under the campaign's targets, in trust regions around its best, and between them."""
+
+    def __init__(self, space: Space, model: Model) -> None:
+        self._space, self._model, self._wish = space, model, wish_of(space)
+        self._tuned = model
+        self._tuning: Tuning | None = None
+
+    def learn(self, archive: Archive, seed: int) -> None:
+        """Tunes the flow on the better half of all whose line has ended; always from the weights it began with."""
+        ended = sum(record.progress is not Progress.PENDING for record in archive.values())
+        best = archive.incumbents(min(MOST_GOOD, ended // 2))
+        good = [crystal for r in best if (crystal := held_as(r.material)) is not None]
+        if len(good) < FEWEST_GOOD:
+            return
+        generator = seeded(seed)
+
+        def wanted(number: int) -> torch.Tensor:
+            return self._targets(archive, number, generator)[0]
+
+        how = decoding_of(self._wish, TEMPERATURE, self._space.number_of_atoms[1])
+        self._tuning = tuned(self._model, tokens_of(good), wanted, self._elements, how, seed)
+        self._tuned = replace(self._model, flow=self._tuning.flow)
+
+    def save(self, file: Path) -> None:
+        """Writes the tuned flow, with what the guard saw."""
+        if self._tuning is not None:
+            save_tuning(self._tuning, file)
+
+    def propose(
+        self, n: int, archive: Archive, rng: np.random.Generator, guide: Guide | None = None
+    ) -> Iterator[Candidate]:
+        """Up to n different crystals of the space, none the same as a material of the archive.
+
+        Ends early after MOST_MISSES crystals in a row that gave nothing new.
+        """
+        known = known_materials(archive)
+        misses = 0
+        for drawn in self._draws(archive, rng):
+            for candidate in self._candidates(drawn, rng):
+                misses += 1
+                if candidate is not None and known.find(candidate.material) is None:
+                    known.add(candidate.id, candidate.material)
+                    misses, n = 0, n - 1
+                    yield candidate
+                if n <= 0 or misses >= MOST_MISSES:
+                    return
+
+    def _draws(self, archive: Archive, rng: np.random.Generator) -> Iterator[Draw]:
+        """Batches without end, each of one sort."""
+        generator = _torch_generator(rng)
+        asked = self._elements(BATCH)
+        best = Best.of(archive, self._tuned, asked)
+        while True:
+            sort = rng.random()
+            if len(best.records) > 1 and sort < CROSSED:
+                yield best.crossed(asked, rng, generator)
+            elif best.records and sort < CROSSED + NEAR_BEST:
+                yield best.near(asked, rng, generator)
+            else:
+                yield self._under_targets(archive, generator)
+
+    def _elements(self, number: int) -> torch.Tensor:
+        """Conditions (number, n) that say only which elements are allowed and required."""
+        return conditions_of(self._wish, number, self._model.scales).joined()
+
+    def _targets(
+        self, archive: Archive, number: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Conditions (number, n) that say all the campaign wants, and the values they ask for."""
+        values = wanted_values(archive, self._model.scales, number, generator)
+        wish = replace(self._wish, properties=values)
+        return conditions_of(wish, number, self._model.scales).joined(), values
+
+    def _under_targets(self, archive: Archive, generator: torch.Generator) -> Draw:
+        asked, values = self._targets(archive, BATCH, generator)
+        notes = [_asked_note(values, row) for row in range(BATCH)]
+        noise = torch.randn(BATCH, self._model.flow.latent, generator=generator)
+        return Draw(noise, asked, GUIDANCE, [()] * BATCH, notes)
+
+    def _candidates(self, drawn: Draw, rng: np.random.Generator) -> Iterator[Candidate | None]:
+        """A candidate for every point that decodes to a crystal of the space, else None."""
+        latents = self._tuned.flow.to_latents(drawn.noise, drawn.asked, drawn.guidance)
+        how = decoding_of(self._wish, TEMPERATURE, self._space.number_of_atoms[1])
+        decoded = self._model.autoencoder.decode(latents, how, _torch_generator(rng))
+        kept = met(decoded, self._wish)
+        for row in range(len(decoded)):
+            if not kept[row]:
+                yield None
+                continue
+            crystal = Crystal(crystals_of(decoded[row : row + 1])[0].structure())
+            point = tuple(round(float(v), 3) for v in drawn.noise[row])
+            origin = Origin(KIND, drawn.parents[row], latent=point, note=drawn.notes[row])
+            yield Candidate(crystal, origin) if self._space.why_not(crystal) is None else None
+
+
+def _asked_note(values: Mapping[str, torch.Tensor], row: int) -> str:
+    return "asked " + ", ".join(f"{name} {float(value[row]):.3g}" for name, value in values.items())
+
+
+def _torch_generator(rng: np.random.Generator) -> torch.Generator:
+    return seeded(int(rng.integers(2**62)))
