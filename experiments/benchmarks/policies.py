@@ -12,21 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import typer
 
+from experiments.benchmarks.curves import bootstrap_interval, hypervolume_curves
 from experiments.files import bundled
 from loop.engine import Campaign
 from loop.loading import load_campaign
-from loop.report.figures import hypervolume
 from materials.archive import Archive
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 POLICIES = ("noisy_expected_improvement", "random")
-RESAMPLES = 10_000
 Floats = npt.NDArray[np.float64]
 
 
@@ -48,7 +47,7 @@ def pool(
                          [*changes, f"data=[{start}]"])
             for policy in POLICIES
         }  # fmt: skip
-        for policy, curve in _curves(archives).items():
+        for policy, curve in hypervolume_curves(archives).items():
             curves[policy].append(curve)
     tables = {policy: np.array(rows) for policy, rows in curves.items()}
     _write(out, tables)
@@ -78,7 +77,7 @@ def potential(seeds: int = 5, out: Path = Path("runs/benchmark_potential.csv"), 
     curves: dict[str, list[Floats]] = {policy: [] for policy in POLICIES}
     for seed in range(first_seed, first_seed + seeds):
         archives = {p: _run("battery.yaml", folder / f"{p}_{seed}", p, seed, changes) for p in POLICIES}
-        both = _curves(archives)
+        both = hypervolume_curves(archives)
         for policy in POLICIES:
             curves[policy].append(both[policy])
         differences.append(both[POLICIES[0]][-1] - both["random"][-1])
@@ -88,14 +87,6 @@ def potential(seeds: int = 5, out: Path = Path("runs/benchmark_potential.csv"), 
     typer.echo(
         f"paired difference {np.mean(differences):+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}], {seeds} seeds"
     )
-
-
-def bootstrap_interval(differences: Floats) -> tuple[float, float]:
-    """95 % percentile bootstrap of the mean, resampling seeds (Efron 1979)."""
-    rng = np.random.default_rng(0)
-    draws = rng.choice(differences, (RESAMPLES, len(differences))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _initial_table(path: Path, count: int, seed: int) -> Path:
@@ -114,31 +105,6 @@ def _run(file: str, folder: Path, policy: str, seed: int, changes: Sequence[str]
     with Campaign(load_campaign(file, overrides).config, folder) as campaign:
         campaign.run()
         return campaign.archive()
-
-
-def _curves(archives: dict[str, Archive]) -> dict[str, Floats]:
-    """Hypervolume after each evaluation; scale and reference point come from all of a seed's runs together."""
-    everything = np.array([s for a in archives.values() for r in a.complete if (s := a.scores(r))])
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    span = np.where(high > low, high - low, 1.0)
-    reference = np.full(everything.shape[1], -0.01)
-    return {
-        policy: np.array([hypervolume(rows, reference) for rows in _growing(archive, low, span)])
-        for policy, archive in archives.items()
-    }
-
-
-def _growing(archive: Archive, low: Floats, span: Floats) -> list[Floats]:
-    """Scaled scores of what is complete after each evaluation, in the order of the rounds and of the picks."""
-    complete = {r.id for r in archive.complete}
-    width = len(archive.objectives)
-    known: list[Any] = [archive.scores(r) for r in archive.complete if r.known_before]
-    steps = []
-    for record in (r for r in archive.values() if not r.known_before):
-        if record.id in complete:
-            known.append(archive.scores(record))
-        steps.append((np.array(known, dtype=float).reshape(-1, width) - low) / span)
-    return steps
 
 
 def _write(out: Path, tables: dict[str, Floats]) -> None:
