@@ -3,8 +3,8 @@
     python -m experiments.latent_table STRUCTURES.csv.xz LABELS.csv.xz --out latent_table.csv.xz
 
 STRUCTURES: material_id, formula, nsites_primitive, cell, sites (Materials Project v2023.11.1). LABELS: material_id and,
-from several releases, energies above hull and PBE gaps. Kept are crystals within 0.1 eV/atom of the hull; one formula of
-fifty is for validation, drawn by a hash of the formula.
+from several releases, energies above hull and PBE gaps. Kept are crystals within 0.1 eV/atom of the hull; one formula
+of fifty is for validation, drawn by a hash of the formula.
 """
 
 from __future__ import annotations
