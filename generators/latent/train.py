@@ -69,7 +69,7 @@ def main(
             {"table": table.name, "splits": train, "steps": steps, "flow_steps": flow_steps, "seed": seed}
         )
         train_autoencoder(model.autoencoder, corpus, Course(steps), out, seed, tell)
-        train_flow(model.flow, model.autoencoder, corpus, Course(flow_steps, batch=512), out, seed, tell)
+        train_flow(model.flow, model.autoencoder, corpus, Course(flow_steps, batch=256), out, seed, tell)
         told = {"table": table.name, "splits": train, "crystals": str(len(corpus.train)), "seed": str(seed)}
         save(Model(model.autoencoder, model.flow, model.scales, told), out / "latent.safetensors")
     typer.echo(f"{out / 'latent.safetensors'}")

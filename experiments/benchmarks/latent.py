@@ -1,0 +1,160 @@
+"""What the latent generator can copy, how fast it draws, and what lies between two crystals.
+
+    python -m experiments.benchmarks.latent reconstruction TABLE.csv.xz --weights latent.safetensors
+    python -m experiments.benchmarks.latent speed --weights latent.safetensors
+    python -m experiments.benchmarks.latent between TABLE.csv.xz mp-30 mp-22862 --out between.svg
+
+Reconstruction: every crystal of a split becomes a point of the space whose prior is N(0, I), noise is added, and the
+point is decoded. It counts where StructureMatcher(0.2, 0.3, 5) calls both the same; what has no point counts as missed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from generators.latent.asking import Wish
+from generators.latent.autoencoder import Decoding
+from generators.latent.flow import nothing_asked
+from generators.latent.reading import Row, read_rows, symmetric
+from generators.latent.regions import between as between_points
+from generators.latent.sampling import Tried, draw
+from generators.latent.tokens import crystals_of, tokens_of
+from generators.latent.weights import SHIPPED, Model, load, seeded
+from generators.latent.wyckoff import WyckoffCrystal
+from materials.identity import structure_matcher
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+Weights = Annotated[Path, typer.Option(help="What generators.latent.train wrote.", exists=True)]
+NOISES = (0.0, 0.1)
+CHUNK = 64
+MOST_ATOMS = 40
+LARGEST = (5, 10, 15, 20)
+"""Upper ends of the ranges of atoms that are told apart."""
+
+
+@app.command()
+def reconstruction(
+    table: Annotated[Path, typer.Argument(help="A table in the mp_20 layout.", exists=True)],
+    weights: Weights = SHIPPED,
+    split: Annotated[str, typer.Option(help="Whose crystals.")] = "val",
+    most: Annotated[int, typer.Option(help="Only the first so many, 0 for all.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+) -> None:
+    """Prints the share that comes back, by noise and number of atoms."""
+    rows = [row for row in read_rows(table) if row.split == split][: most or None]
+    chunks = [(rows[k : k + CHUNK], weights, k) for k in range(0, len(rows), CHUNK)]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        found = [one for part in pool.map(_recovered, chunks) for one in part]
+    for k, noise in enumerate(NOISES):
+        line = {
+            "noise": noise,
+            "crystals": len(found),
+            "recovered": sum(one[1][k] for one in found) / len(found),
+        }
+        for low, high in zip((0, *LARGEST), LARGEST, strict=False):
+            here = [one[1][k] for one in found if low < one[0] <= high]
+            line[f"{low + 1}-{high} atoms ({len(here)})"] = sum(here) / max(1, len(here))
+        typer.echo(json.dumps(line))
+
+
+def _recovered(chunk: tuple[Sequence[Row], Path, int]) -> list[tuple[int, list[bool]]]:
+    """Atoms of each crystal, and whether it came back at each of the noises."""
+    rows, weights, seed = chunk
+    torch.set_num_threads(1)
+    model = load(weights)
+    structures = [row.structure() for row in rows]
+    crystals = [symmetric(row) for row in rows]
+    held = [k for k, crystal in enumerate(crystals) if crystal is not None]
+    back: list[list[bool]] = [[False] * len(NOISES) for _ in rows]
+    noise = points(model, [crystal for crystal in crystals if crystal is not None])
+    for column, amount in enumerate(NOISES):
+        moved = noise + amount * torch.randn(noise.shape, generator=seeded(seed))
+        for k, decoded in zip(held, decoded_at(model, moved), strict=True):
+            back[k][column] = bool(structure_matcher().fit(structures[k], decoded.structure()))
+    return [(len(structure), one) for structure, one in zip(structures, back, strict=True)]
+
+
+def points(model: Model, crystals: Sequence[WyckoffCrystal]) -> torch.Tensor:
+    """Where crystals lie (N, latent) in the space whose prior is N(0, I)."""
+    latents = model.autoencoder.encode(tokens_of(crystals))
+    return model.flow.to_noise(latents, _nothing(model, len(latents)))
+
+
+def decoded_at(model: Model, places: torch.Tensor) -> list[WyckoffCrystal]:
+    """The crystals at places (N, latent) of that space."""
+    latents = model.flow.to_latents(places, _nothing(model, len(places)))
+    return crystals_of(model.autoencoder.decode(latents, Decoding(most_atoms=MOST_ATOMS), seeded(0)))
+
+
+def _nothing(model: Model, number: int) -> torch.Tensor:
+    return nothing_asked(number, len(model.scales)).joined()
+
+
+@app.command()
+def speed(
+    weights: Weights = SHIPPED,
+    number: Annotated[int, typer.Option(help="Crystals.", min=1)] = 1000,
+    threads: Annotated[int, typer.Option(help="Of the processor.", min=1)] = 2,
+) -> None:
+    """Prints how many crystals a minute come out of the weights as structures, the reading of the weights left out."""
+    torch.set_num_threads(threads)
+    model = load(weights)
+    for guidance in (1.0, 1.5):
+        began = time.perf_counter()
+        drawn = draw(model, Wish(), guidance, 0.5, seeded(0), Tried(number))
+        made = sum(len(crystal.structure()) > 0 for crystal in drawn)
+        seconds = time.perf_counter() - began
+        typer.echo(
+            json.dumps({"guidance": guidance, "crystals": made, "a minute": round(60 * made / seconds)})
+        )
+
+
+@app.command()
+def between(
+    table: Annotated[Path, typer.Argument(help="A table in the mp_20 layout.", exists=True)],
+    ends: Annotated[list[str], typer.Argument(help="Two material ids of it.")],
+    out: Annotated[Path, typer.Option(help="A picture, .png or .svg.")],
+    weights: Weights = SHIPPED,
+    steps: Annotated[int, typer.Option(help="Pictures, both ends among them.", min=3)] = 7,
+) -> None:
+    """Draws what lies on the great circle between two crystals."""
+    model = load(weights)
+    rows = {row.material_id: row for row in read_rows(table) if row.material_id in ends}
+    crystals = [crystal for name in ends if (row := rows.get(name)) and (crystal := symmetric(row))]
+    if len(ends) != 2 or len(crystals) != 2:
+        raise typer.BadParameter(f"name two materials of {table} that have a symmetry, not {', '.join(ends)}")
+    one, other = points(model, crystals)
+    shares = torch.linspace(0, 1, steps)
+    path = between_points(one.expand(steps, -1), other.expand(steps, -1), shares)
+    _picture(decoded_at(model, path), shares.tolist(), out)
+
+
+def _picture(crystals: Sequence[WyckoffCrystal], shares: Sequence[float], out: Path) -> None:
+    import matplotlib.pyplot as plt
+    from ase.visualize.plot import plot_atoms
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    figure, axes = plt.subplots(1, len(crystals), figsize=(2.2 * len(crystals), 3))
+    for axis, crystal, share in zip(axes, crystals, shares, strict=True):
+        structure = crystal.structure()
+        atoms = AseAtomsAdaptor.get_atoms(structure.to_conventional(), msonable=False)
+        plot_atoms(atoms, axis, rotation="10x,20y,0z")
+        axis.set_axis_off()
+        name = f"{structure.composition.reduced_formula}\n{structure.get_space_group_info()[0]}"
+        axis.set_title(f"{share:.2f}\n{name}", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(out, dpi=150)
+    typer.echo(f"{out}: {', '.join(c.structure().composition.reduced_formula for c in crystals)}")
+
+
+if __name__ == "__main__":
+    app()
