@@ -179,6 +179,7 @@ def judge(
     if (out / RUN).is_file() and json.loads((out / RUN).read_text())["input"] == asked["input"]:
         typer.echo(f"{out / JUDGED} is of this input already")
         return
+    (out / RUN).unlink(missing_ok=True)  # until all is written
     known = KnownCrystals(reference, {m.formula for m in measured if not m.invalid and m.formula})
     asked["known"] = known.number
     with (out / JUDGED).open("w") as file:

@@ -6,6 +6,7 @@ Validity is the rule of a campaign's space; relaxation, guards, corrections and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -33,8 +34,9 @@ class Measured:
     id: of structure and settings together. invalid: why it is not valid, empty where it is; nothing further is
     measured on an invalid one. stopped_by: the oracle and the kind of failure that ended its line, empty where it has
     an energy above the hull; message says it in words. steps: of every optimiser tried. rmsd: see `displacement`,
-    angstrom. Energies in eV/atom. tiers: of the reference phases the hull consists of there. seconds: of one core.
-    relaxed: the relaxed crystal, as `Crystal.to_dict` gives it.
+    angstrom. volume_change: relaxed over generated volume, less one. Energies in eV/atom. tiers: of the reference
+    phases the hull consists of there. seconds: of processor time. relaxed: the relaxed crystal, as `Crystal.to_dict`
+    gives it.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Measured:
     converged: bool = False
     steps: int | None = None
     rmsd: float | None = None
+    volume_change: float | None = None
     energy_per_atom: float | None = None
     energy_above_hull: float | None = None
     energy_above_hull_std: float | None = None
@@ -98,10 +101,11 @@ def why_invalid(crystal: Crystal) -> str:
 def displacement(start: pmg.Structure, end: pmg.Structure) -> float:
     """Root mean square displacement of the atoms during a relaxation, angstrom.
 
-    Fractional displacements, less their mean, in the lattice of the mean cell parameters. This is the RMSD of
-    MatterGen (Zeni et al., Nature 639, 624 (2025), doi:10.1038/s41586-025-08628-5; its `compute_rmsd_angstrom`:
-    StructureMatcher.get_rms_dist without scaling, times the cube root of the volume per atom) for the known pairing
-    of atoms. The matcher takes the pairing with the least value, so this one is never smaller, and it always exists.
+    Fractional displacements, less their mean, in the lattice of the mean cell parameters; so a cell that only grows
+    moves no atom. This is the RMSD of MatterGen (Zeni et al., Nature 639, 624 (2025),
+    doi:10.1038/s41586-025-08628-5; its `compute_rmsd_angstrom`: StructureMatcher.get_rms_dist without scaling, times
+    the cube root of the volume per atom) for the known pairing of atoms. The matcher takes the pairing with the least
+    value, so this one is never smaller, and it always exists.
     """
     moved = end.frac_coords - start.frac_coords
     moved -= np.round(moved - np.median(moved, axis=0))  # an atom may have been written in another cell
@@ -132,19 +136,21 @@ def measure(crystal: Crystal) -> Measured:
 
 def _relaxed(crystal: Crystal, found: Measured) -> Measured:
     relax, hull = _oracles()
+    began = time.process_time()
     candidate = Candidate(crystal, Origin("sun"))
     outcome = _asked(relax, Request("sun", candidate, crystal, "relax"))
     found = replace(
         found,
         converged=bool(outcome.provenance.get("converged")),
         steps=outcome.provenance.get("steps"),
-        seconds=outcome.seconds,
+        seconds=time.process_time() - began,
     )
     if not isinstance(outcome.material, Crystal):
         return _stopped(found, outcome)
     found = replace(
         found,
         rmsd=displacement(crystal.structure, outcome.material.structure),
+        volume_change=outcome.provenance["volume_change"],
         energy_per_atom=outcome.measurements[0].value,
         relaxed=outcome.material.to_dict(),
     )

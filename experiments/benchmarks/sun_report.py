@@ -51,8 +51,8 @@ class Run:
         return f"{100 * passed / number:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
     def median(self, key: str, digits: int = 0) -> str:
-        """The median over the structures that have the value."""
-        values = [record[key] for record in self.records if record[key] is not None]
+        """The median size over the structures that have the value."""
+        values = [abs(record[key]) for record in self.records if record[key] is not None]
         return f"{np.median(values):.{digits}f}" if values else "none"
 
 
@@ -135,9 +135,10 @@ def table(runs: Sequence[Run]) -> str:
         ]
     rows += [
         ("RMSD from generated to relaxed, median, angstrom", lambda run: run.median("rmsd", 3)),
+        ("change of volume, median size, fraction", lambda run: run.median("volume_change", 3)),
         ("steps of relaxation, median", lambda run: run.median("steps")),
         ("atoms, median", lambda run: run.median("atoms")),
-        ("seconds of one core, all structures", _seconds),
+        ("processor seconds of all relaxations", _seconds),
     ]
     head = f"| | {' | '.join(run.name for run in runs)} |"
     lines = [head, "| --- |" + " --- |" * len(runs)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,7 +31,9 @@ class Sameness:
 @lru_cache(maxsize=400_000)
 def anonymous_formula(formula: str) -> str:
     """The reduced formula with every lanthanide written as lanthanum."""
-    return str(_anonymous_composition(pmg.Composition(formula)).reduced_formula)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # noble gases have no electronegativity, which matters not here
+        return str(_anonymous_composition(pmg.Composition(formula)).reduced_formula)
 
 
 def anonymous(crystal: Crystal) -> Crystal:
