@@ -21,7 +21,7 @@ import typer
 
 if TYPE_CHECKING:
     from experiments.benchmarks.sun_measures import Measured
-    from experiments.benchmarks.sun_sameness import Sameness
+    from experiments.benchmarks.sun_sameness import KnownCrystals, Sameness
     from materials.base import Crystal
 
 MEASURED, RELAXED = "measured.jsonl", "relaxed.extxyz"
@@ -59,6 +59,9 @@ def run(
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.", min=1)] = 2,
 ) -> None:
     """Measures every structure and judges the set; stopped, it goes on with the same command."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    from experiments.benchmarks.sun_measures import OracleFailedError
     from materials.reading import ReadingError
 
     try:
@@ -67,8 +70,10 @@ def run(
         measured = measure_all(samples, out / MEASURED, workers)
         judge(samples, measured, structures.name, reference, out)
     except ReadingError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise _refused(error) from error
+    except (OracleFailedError, BrokenProcessPool) as error:
+        typer.echo("what was measured is kept; run the same command again", err=True)
+        raise _refused(error) from error
     typer.echo(f"{out}: {len(samples)} structures; print the table with  sun report {out}")
 
 
@@ -81,8 +86,7 @@ def report(folders: Annotated[list[Path], typer.Argument(help="Folders of runs."
     try:
         typer.echo(table([Run.read(folder) for folder in folders]))
     except ReadingError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise _refused(error) from error
 
 
 @baselines.command()
@@ -102,13 +106,18 @@ def training(
     seed: Seed = 0,
 ) -> None:
     """Rows of a training set, at random."""
-    from experiments.benchmarks.sun_baselines import TooFewRowsError, training_rows
+    from experiments.benchmarks.sun_baselines import training_rows
+    from materials.reading import ReadingError
 
     try:
         _write(out, training_rows(table, splits.split(","), number, seed))
-    except TooFewRowsError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+    except ReadingError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(2)
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -190,7 +199,7 @@ def judge(
 
 
 def judged_records(
-    samples: Sequence[Sample], measured: Sequence[Measured], known: Any
+    samples: Sequence[Sample], measured: Sequence[Measured], known: KnownCrystals
 ) -> Iterator[dict[str, Any]]:
     """A record for each structure: what was measured, and its sameness as generated and as relaxed.
 

@@ -7,21 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from generators.latent.reading import read_rows
+from experiments.benchmarks.sun_sameness import rows_of
 from generators.substitution import SubstitutionSettings
 from materials.archive import Archive
 from materials.base import Crystal
 from materials.chemistry import oxidation_states
 from materials.goals import Objective
 from materials.hull import ReferenceHull
+from materials.reading import ReadingError
 from materials.space import Space
 
 MOST_ATOMS = 20
 MOST_ELEMENTS = 4
-
-
-class TooFewRowsError(ValueError):
-    """A table that does not hold as many rows as were asked for."""
 
 
 def broad_space() -> Space:
@@ -46,10 +43,10 @@ def substituted(number: int, seed: int) -> list[tuple[str, Crystal]]:
 
 
 def training_rows(table: Path, splits: Sequence[str], number: int, seed: int) -> list[tuple[str, Crystal]]:
-    """So many different rows of the splits, drawn at random. Raises TooFewRowsError."""
-    rows = [row for row in read_rows(table) if row.split in splits]
+    """So many different rows of the splits, drawn at random. Raises ReadingError."""
+    rows = [row for row in rows_of(table) if row.split in splits]
     if len(rows) < number:
-        raise TooFewRowsError(
+        raise ReadingError(
             f"{table}: {len(rows)} rows in {', '.join(splits)}, fewer than {number}; ask for fewer or name other splits"
         )
     chosen = np.random.default_rng(seed).choice(len(rows), size=number, replace=False)

@@ -27,6 +27,10 @@ ANY_SIZE = (1, 10_000)  # atoms; no structure is refused for its size
 ABSTAINS = f"hull: {FailureKind.UNKNOWN_REFERENCE}"
 
 
+class OracleFailedError(RuntimeError):
+    """An oracle failed for a fault of the machine, not of the structure."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What was found on one structure, as JSON values.
@@ -123,7 +127,7 @@ class MeasureTask:
 
 
 def measure(crystal: Crystal) -> Measured:
-    """All of `Measured`. Raises RuntimeError where the machine, not the structure, is at fault."""
+    """All of `Measured`. Raises OracleFailedError."""
     found = Measured(
         id=key_of(crystal),
         formula=crystal.formula,

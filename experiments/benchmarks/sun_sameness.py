@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pymatgen.core as pmg
 
+from generators.latent.reading import Row, read_rows
 from materials.base import Crystal
 from materials.hull import ReferenceHull
 from materials.identity import IdentityIndex
@@ -102,17 +104,25 @@ def _of_the_hull(formulas: set[str]) -> Iterator[tuple[str, Crystal]]:
                 yield f"hull {phase.id}", Crystal(phase.structure())
 
 
-def _of_a_table(table: Path, formulas: set[str]) -> Iterator[tuple[str, Crystal]]:
-    from generators.latent.reading import read_rows
-
+def rows_of(table: Path) -> Iterator[Row]:
+    """The rows of a table with the columns of COLUMNS. Raises ReadingError."""
     try:
         for row in read_rows(table):
-            if anonymous_formula(row.columns["formula"]) in formulas:
-                yield row.material_id, Crystal(row.structure())
+            if "formula" not in row.columns:
+                raise KeyError("formula")
+            yield row
+    except (lzma.LZMAError, UnicodeDecodeError) as error:
+        raise ReadingError(f"{table}: no table, or a damaged one ({error}); get it again") from error
     except KeyError as missing:
         raise ReadingError(
-            f"{table}: no column {missing}; a reference table has the columns {', '.join(COLUMNS)}"
+            f"{table}: no column {missing}; a table of crystals has the columns {', '.join(COLUMNS)}"
         ) from missing
+
+
+def _of_a_table(table: Path, formulas: set[str]) -> Iterator[tuple[str, Crystal]]:
+    for row in rows_of(table):
+        if anonymous_formula(row.columns["formula"]) in formulas:
+            yield row.material_id, Crystal(row.structure())
 
 
 def _anonymous_composition(composition: pmg.Composition) -> pmg.Composition:
