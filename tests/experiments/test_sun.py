@@ -245,27 +245,34 @@ def test_the_displacement_is_the_matchers_for_small_moves(seed: int, size: float
     )
 
 
-def test_the_baselines_are_drawn_by_the_seed(tmp_path: Path) -> None:
+def drawn_thrice(folder: Path, kind: str, *options: str) -> list[list[dict[str, Any]]]:
+    """What a baseline draws by the seeds 1, 1 and 2."""
+    drawn = []
+    for attempt, seed in enumerate(("1", "1", "2")):
+        out = folder / f"{kind}{attempt}.extxyz"
+        result = CliRunner().invoke(app, ["baseline", kind, str(out), *options, "--seed", seed])
+        assert result.exit_code == 0, result.output
+        drawn.append([entry.material.to_dict() for entry in read_materials(out)])
+    return drawn
+
+
+def test_rows_of_the_training_set_are_drawn_by_the_seed(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
-    rows = {f"row-{i}": rock_salt(("Mg", "O"), 4 + i / 10) for i in range(5)}
-    write_reference(table, rows)
+    write_reference(table, {f"row-{i}": rock_salt(("Mg", "O"), 4 + i / 10) for i in range(5)})
     text = table.read_text().splitlines()
     table.write_text("\n".join([f"split,{text[0]}", *(f"train,{line}" for line in text[1:])]) + "\n")
-    options = {
-        "substitution": ["-n", "4"],
-        "training": ["-n", "3", "--table", str(table), "--splits", "train"],
-    }
-    for kind, more in options.items():
-        drawn = []
-        for attempt, seed in enumerate(("1", "1", "2")):
-            out = tmp_path / f"{kind}{attempt}.extxyz"
-            result = CliRunner().invoke(app, ["baseline", kind, str(out), *more, "--seed", seed])
-            assert result.exit_code == 0, result.output
-            drawn.append([entry.material.to_dict() for entry in read_materials(out)])
-        assert len(drawn[0]) == int(more[1])
-        assert drawn[0] == drawn[1] != drawn[2]
-    result = CliRunner().invoke(
-        app, ["baseline", "training", str(tmp_path / "x.extxyz"), "-n", "9", "--table", str(table)]
-    )
+    options = ["--table", str(table), "--splits", "train"]
+    drawn = drawn_thrice(tmp_path, "training", "-n", "3", *options)
+    assert len(drawn[0]) == 3
+    assert drawn[0] == drawn[1] != drawn[2]
+    too_many = ["baseline", "training", str(tmp_path / "x.extxyz"), "-n", "9", *options]
+    result = CliRunner().invoke(app, too_many)
     assert result.exit_code == 2
-    assert "5 rows in train, train_bt, fewer than 9" in result.output
+    assert "5 rows in train, fewer than 9" in result.output
+
+
+@pytest.mark.slow
+def test_substitution_is_drawn_by_the_seed(tmp_path: Path) -> None:
+    drawn = drawn_thrice(tmp_path, "substitution", "-n", "4")
+    assert len(drawn[0]) == 4
+    assert drawn[0] == drawn[1] != drawn[2]
