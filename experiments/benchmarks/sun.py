@@ -132,7 +132,10 @@ def read_samples(path: Path) -> list[Sample]:
         else Sample(entry.name, None, "no structure, only a formula")
         for entry in stream_materials(path, problems)
     ]
-    return samples + [Sample(problem.place, None, f"unreadable: {problem.reason}") for problem in problems]
+    return samples + [
+        Sample(f"{problem.file.name} {problem.place}".strip(), None, f"unreadable: {problem.reason}")
+        for problem in problems
+    ]
 
 
 def _plain(crystal: Crystal) -> Crystal:
@@ -162,7 +165,7 @@ def measure_all(samples: Sequence[Sample], file: Path, workers: int) -> list[Mea
         typer.echo(f"{file}: {other} answers for other structures, or under other settings, are not used")
     if missing:
         compute(MeasureTask(), ([crystal] for crystal in missing), file, workers, len(missing))
-    answers = {record["id"]: Measured(**record) for record in records(file)}
+    answers = {record["id"]: Measured(**record) for record in records(file) if record["id"] in wanted}
     return [
         Measured("", "", 0, sample.problem) if sample.crystal is None else answers[key_of(sample.crystal)]
         for sample in samples
