@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from materials.base import Crystal
@@ -22,3 +23,19 @@ def cif_text(crystal: Crystal) -> str:
             "ignore", message="Site labels are not unique"
         )  # species of one site share it
         return str(CifWriter(crystal.structure))
+
+
+def write_extxyz(path: Path, crystals: Sequence[tuple[Crystal, Mapping[str, str | float]]]) -> None:
+    """Writes ordered crystals as extended XYZ, a frame each with what is told of it beside."""
+    from ase.io import write
+
+    from materials.potential import to_atoms
+
+    frames = []
+    for crystal, told in crystals:
+        atoms = to_atoms(crystal.structure)
+        atoms.info.update(told)
+        frames.append(atoms)
+    partial = path.with_name(path.name + ".part")
+    write(partial, frames, format="extxyz")
+    partial.replace(path)
