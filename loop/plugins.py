@@ -193,6 +193,7 @@ GENERATORS = Kinds(
         "random": "generators.random_crystal:RandomSettings",
         "files": "generators.files:FilesSettings",
         "genetic": "generators.genetic:GeneticSettings",
+        "command": "generators.command:CommandSettings",
     },
     "matloop.generators",
 )
