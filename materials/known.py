@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from materials.reading import Problem
 
 FILE = Path(__file__).parent / "data" / "known_materials.npz"
-TOLERANCES = (0.01, 0.1, 0.3)
+TOLERANCES = (0.1, 0.3)
 """angstrom; the symmetries that a structure is asked for under: any may be known. The table's are at 0.1."""
 MIRRORED = {
     78: 76,
@@ -102,7 +102,7 @@ class KnownMaterials:
     def find(self, structure: pmg.Structure) -> str | None:
         """The id of a known structure with the formula, space group and primitive cell's size of an ordered one.
 
-        None where there is none, and for partial occupancies, which the index does not hold. The least of TOLERANCES
+        None where there is none, and for partial occupancies, which the index does not hold. The first of TOLERANCES
         that finds one decides. A polymorph of equal symmetry is taken for the known one: `known_exactly` tells.
         """
         if not structure.is_ordered or not self.formula_known(structure.composition):
