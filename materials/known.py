@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from materials.reading import Problem
 
 FILE = Path(__file__).parent / "data" / "known_materials.npz"
-TOLERANCES = (0.1, 0.3)
-"""angstrom; the symmetries that a structure is asked for under: any may be known. The table's are at 0.1."""
+TOLERANCES = (0.1, 0.3, 0.5, 0.01)
+"""angstrom; the symmetries that a structure is asked for under: any may be known. Most of the table's are at 0.1."""
 MIRRORED = {
     78: 76,
     95: 91,

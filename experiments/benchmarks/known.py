@@ -66,7 +66,7 @@ def main(
     other: Annotated[
         Path | None, typer.Option(help="The same ids, relaxed in another way.", exists=True)
     ] = None,
-    samples: Annotated[int, typer.Option(help="Structures of each kind.", min=1)] = 500,
+    samples: Annotated[int, typer.Option(help="Structures of each kind.", min=1)] = 150,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
 ) -> None:
     """Prints how often known structures are found, and how often new ones are called known."""
