@@ -70,22 +70,24 @@ def main(
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
 ) -> None:
     """Prints how often known structures are found, and how often new ones are called known."""
-    rng = np.random.default_rng(seed)
     with named_errors():
         rows = list(read_rows(table))
         second = list(read_rows(other)) if other else []
     known = KnownMaterials.load()
+    for name, count in sorted(polymorphs(rows, samples, np.random.default_rng([seed, 1])).items()):
+        typer.echo(f"{name}: {count}")
+    if second:
+        ids = {row.material_id for row in rows}
+        drawn = chosen(
+            [row for row in second if row.material_id in ids], samples, np.random.default_rng([seed, 2])
+        )
+        found = sum(known.find(row.structure()) is not None for row in drawn)
+        typer.echo(f"the same ids in the other table: {found} of {len(drawn)} found")
+    rng = np.random.default_rng(seed)
     drawn = chosen([row for row in rows if row.number_of_atoms <= MOST_ATOMS], samples, rng)
     for name, change in CHANGES.items():
         found = sum(known.find(change(row.structure(), rng)) is not None for row in drawn)
         typer.echo(f"{name}: {found} of {len(drawn)} found")
-    if second:
-        ids = {row.material_id for row in rows}
-        drawn = chosen([row for row in second if row.material_id in ids], samples, rng)
-        found = sum(known.find(row.structure()) is not None for row in drawn)
-        typer.echo(f"the same ids in the other table: {found} of {len(drawn)} found")
-    for name, count in sorted(polymorphs(rows, samples, rng).items()):
-        typer.echo(f"{name}: {count}")
 
 
 def chosen(rows: Sequence[Row], most: int, rng: np.random.Generator) -> list[Row]:
