@@ -21,8 +21,8 @@ import numpy.typing as npt
 import pymatgen.core as pmg
 import typer
 
-from experiments.training_tables import left_out
 from materials.base import Composition, Crystal, Material
+from materials.leave_out import left_out
 from surrogates.conduction_columns import Cell, atomic_fractions, columns, describe_material, why_not
 from surrogates.element_statistics import LAST_ELEMENT
 from surrogates.heads.shipped import Basis

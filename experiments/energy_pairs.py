@@ -24,7 +24,6 @@ import numpy as np
 import pymatgen.core as pmg
 import typer
 
-from experiments.training_tables import left_out
 from generators.base import Generator
 from generators.genetic import GeneticSettings
 from generators.random_crystal import RandomSettings
@@ -35,6 +34,7 @@ from materials.archive import Record as ArchiveRecord
 from materials.base import Candidate, Crystal, Measurement
 from materials.goals import Objective
 from materials.hull import ReferenceHull
+from materials.leave_out import left_out
 from materials.potential import load_potential
 from materials.reference_table import structure_text
 from materials.relaxation import RelaxationError, relax

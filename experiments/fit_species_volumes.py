@@ -23,6 +23,7 @@ import typer
 
 from generators.species import Species, likely_charges
 from materials.chemistry import element_amounts
+from materials.leave_out import left_out
 
 Floats = npt.NDArray[np.float64]
 PRIOR = 0.3
@@ -30,12 +31,12 @@ FOLDS = 5
 TABLE = Path(__file__).parents[1] / "generators" / "data" / "species_volumes.json"
 
 
-def phases(path: Path, left_out: set[str]) -> Iterator[tuple[dict[Species, float], float]]:
+def phases(path: Path, hidden: frozenset[str]) -> Iterator[tuple[dict[Species, float], float]]:
     """Fractions of each species and the volume per atom of every usable row."""
     with path.open(newline="") as handle:
         for row in csv.DictReader(handle):
             composition = pmg.Composition(row["formula"])
-            if composition.reduced_formula in left_out:
+            if composition.reduced_formula in hidden:
                 continue
             amounts = element_amounts(composition)
             charges = likely_charges(amounts)
@@ -74,11 +75,7 @@ def fit(names: list[Species], matrix: Floats, volumes: Floats) -> Floats:
 
 def main(table: Path, leave_out: Annotated[Path | None, typer.Option()] = None) -> None:
     """Fits, prints the cross-validated error, and writes the table that ships."""
-    left_out: set[str] = set()
-    if leave_out is not None:
-        with leave_out.open(newline="") as handle:
-            left_out = {row["reduced_formula"] for row in csv.DictReader(handle)}
-    rows = list(phases(table, left_out))
+    rows = list(phases(table, left_out(leave_out) if leave_out else frozenset()))
     names, matrix, volumes = design(rows)
     fold = np.random.default_rng(0).integers(FOLDS, size=len(rows))
     predicted = np.zeros(len(rows))

@@ -31,13 +31,13 @@ from experiments.training_tables import (
     LabelledCrystal,
     TableError,
     cached_features,
-    left_out,
     named_errors,
     number_in,
     read_labelled,
     tenth,
 )
 from materials.base import Composition, Crystal
+from materials.leave_out import left_out
 from surrogates.descriptors import DescriptorSettings
 from surrogates.heads.band_gap import METAL, BandGapHead
 from surrogates.heads.base import HeadPrediction

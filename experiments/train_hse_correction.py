@@ -19,8 +19,9 @@ import typer
 
 from experiments.heads_without import even, formulas_of, head_without
 from experiments.train_heads import Part, kept, labelled, split
-from experiments.training_tables import left_out, named_errors
+from experiments.training_tables import named_errors
 from materials.base import Composition
+from materials.leave_out import left_out
 from surrogates.heads.band_gap import METAL, BandGapHead
 from surrogates.heads.base import HeadPrediction
 from surrogates.heads.hse import CALCULATED, HseCorrection, HseGapHead, correction_rows

@@ -23,12 +23,13 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 import typer
-from pymatgen.core import Composition, Structure
+from pymatgen.core import Structure
 
 from loop.events import Listener, Stopwatch
 from loop.executors.local import LocalExecutorSettings
 from loop.features import CampaignFeatures
 from materials.base import Crystal
+from materials.leave_out import LeaveOutError
 from materials.reference_table import structure_from_text
 from surrogates.descriptors import DescriptorSettings
 from surrogates.element_statistics import unknown_symbols
@@ -131,7 +132,7 @@ def named_errors() -> Iterator[None]:
     """Ends a command with exit code 2 and the sentence of an error in what it was given."""
     try:
         yield
-    except (TableError, HeadError, OSError) as error:
+    except (TableError, LeaveOutError, HeadError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
 
@@ -139,15 +140,6 @@ def named_errors() -> Iterator[None]:
 def tenth(formula: str) -> int:
     """Which tenth of the formulas one belongs to: its sha256 modulo 10, so polymorphs stay together."""
     return int(hashlib.sha256(formula.encode()).hexdigest(), 16) % 10
-
-
-def left_out(path: Path) -> frozenset[str]:
-    """Reduced formulas that nothing which ships may learn from: the column `reduced_formula` of a CSV."""
-    with path.open(newline="", encoding="utf-8") as handle:
-        table = csv.DictReader(handle)
-        if "reduced_formula" not in (table.fieldnames or ()):
-            raise TableError(f"{path}: no column reduced_formula; name the CSV of the formulas to leave out")
-        return frozenset(Composition(row["reduced_formula"]).reduced_formula for row in table)
 
 
 def cached_features(

@@ -194,6 +194,7 @@ GENERATORS = Kinds(
         "files": "generators.files:FilesSettings",
         "genetic": "generators.genetic:GeneticSettings",
         "latent": "generators.latent.settings:LatentSettings",
+        "command": "generators.command:CommandSettings",
     },
     "matloop.generators",
 )

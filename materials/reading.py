@@ -155,12 +155,14 @@ def _from_cif(file: Path, root: Path) -> Found:
 def _read_cif(file: Path, root: Path) -> Entry | _BrokenEntryError:
     name = (file.relative_to(root) if file != root else Path(file.name)).with_suffix("").as_posix()
     try:
-        return Entry(name, _crystal(file.read_text(encoding="utf-8", errors="replace")), source=file.name)
+        return Entry(
+            name, crystal_from_cif(file.read_text(encoding="utf-8", errors="replace")), source=file.name
+        )
     except (ValueError, OSError) as error:
         return _BrokenEntryError("", error)
 
 
-def _crystal(text: str) -> Crystal:
+def crystal_from_cif(text: str) -> Crystal:
     """The first structure of a CIF text. Raises ValueError saying what is wrong and what to do."""
     from pymatgen.io.cif import CifParser
 
@@ -266,7 +268,7 @@ def _material_of(row: Mapping[str, str]) -> Material:
         raise ValueError("neither a cif nor a formula; fill one in or drop the row")
     if not cif:
         return Composition(_checked_formula(formula))
-    crystal = _crystal(cif)
+    crystal = crystal_from_cif(cif)
     if formula:
         _check_formula(crystal.structure, formula)
     return crystal

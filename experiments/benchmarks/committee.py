@@ -27,10 +27,11 @@ import typer
 
 from experiments.committee_cells import PART_FILE
 from experiments.committee_opinions import Asked, Judged, judge
-from experiments.training_tables import VALIDATION, left_out, tenth
+from experiments.training_tables import VALIDATION, tenth
 from loop.part_files import records
 from materials.base import Crystal
 from materials.hull import ReferenceHull
+from materials.leave_out import left_out
 from materials.reference_table import structure_from_text
 
 Floats = npt.NDArray[np.float64]

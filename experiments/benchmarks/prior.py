@@ -20,10 +20,11 @@ import numpy.typing as npt
 import typer
 
 from experiments.train_heads import labelled
-from experiments.training_tables import TEST, cached_features, left_out, read_labelled, tenth
+from experiments.training_tables import TEST, cached_features, read_labelled, tenth
 from materials.archive import Archive, Progress, Record
 from materials.base import Candidate, Crystal, Material, Measurement, Origin, Prediction
 from materials.goals import Objective
+from materials.leave_out import left_out
 from surrogates.descriptors import DescriptorSettings
 from surrogates.gaussian_process import GaussianProcessSettings
 from surrogates.heads.shipped import shipped_head

@@ -21,11 +21,12 @@ import typer
 
 from experiments.benchmarks.prior import append_missing, figures, print_means
 from experiments.train_starting_energy import FOLDS, Starts, read_starts
-from experiments.training_tables import left_out, named_errors
+from experiments.training_tables import named_errors
 from materials.archive import Archive, Progress, Record
 from materials.base import Candidate, Crystal, Material, Measurement, Origin, Prediction
 from materials.goals import Objective
 from materials.hull import ReferenceHull
+from materials.leave_out import left_out
 from surrogates.gaussian_process import GaussianProcessSettings
 from surrogates.prior import Prior
 from surrogates.starting_energy_prior import StartingEnergyPrior

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pymatgen.core as pmg
 import torch
 from safetensors.torch import load_file, save_file
 
 from generators.latent.asking import Scale
-from generators.latent.reading import Row, read_rows, symmetric_crystals
+from generators.latent.reading import Row, TableError, read_rows, symmetric_crystals
 from generators.latent.tokens import Tokens, tokens_of
 from generators.latent.wyckoff import WyckoffCrystal
 from materials.base import content_hash
+from materials.leave_out import left_out
 
 TOKENS = ("group", "lattice", "letter", "element", "parameters", "filled")
 PROPERTY_OF = {"e_above_hull": "energy_above_hull", "formation_energy_per_atom": "formation_energy"}
@@ -25,7 +24,7 @@ DEAL = 16
 """Batches that are dealt together by their crystals' number of positions, so that little is padded."""
 
 
-class EmptyTableError(ValueError):
+class EmptyTableError(TableError):
     """A table of which nothing can be learned."""
 
 
@@ -60,15 +59,15 @@ def read_corpus(
 ) -> Corpus:
     """Reads a table in the mp_20 layout; symmetry is found once and kept in the folder `kept`.
 
-    Raises EmptyTableError where a split holds no crystal.
+    Raises TableError for a table that cannot be read, EmptyTableError where a split holds no crystal.
     """
-    left_out = _left_out(leave_out)
+    hidden = left_out(leave_out) if leave_out else frozenset()
     rows = [
         row
         for row in read_rows(table)
         if (row.split in (*train, validation) or not row.split)
-        and _atoms(row) <= most_atoms
-        and _reduced(row) not in left_out
+        and row.number_of_atoms <= most_atoms
+        and row.formula not in hidden
     ]
     tokens, rows = _tokens(rows, kept)
     chosen = torch.tensor([row.split != validation for row in rows])
@@ -84,28 +83,6 @@ def read_corpus(
         len(rows), len(scales)
     )
     return Corpus(tokens[chosen], values[chosen], tokens[~chosen], scales)
-
-
-def _left_out(file: Path | None) -> frozenset[str]:
-    if file is None:
-        return frozenset()
-    with file.open(newline="") as handle:
-        table = csv.DictReader(handle)
-        if "reduced_formula" not in (table.fieldnames or ()):
-            raise EmptyTableError(
-                f"{file}: no column reduced_formula; name the CSV of the formulas to leave out"
-            )
-        return frozenset(pmg.Composition(row["reduced_formula"]).reduced_formula for row in table)
-
-
-def _atoms(row: Row) -> int:
-    """Atoms of the cell as written."""
-    return sum((len(group.split()) - 1) // 3 for group in row.sites.split(";"))
-
-
-def _reduced(row: Row) -> str:
-    formula: str = pmg.Composition(row.columns["formula"]).reduced_formula
-    return formula
 
 
 def _tokens(rows: Sequence[Row], kept: Path) -> tuple[Tokens, list[Row]]:

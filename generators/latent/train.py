@@ -17,7 +17,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def main(
     table: Annotated[
         Path,
-        typer.Argument(help="Columns material_id, formula, split, cell, sites, and properties.", exists=True),
+        typer.Argument(
+            help="Its columns: material_id, cif or cell and sites, split, properties; or a folder of splits.",
+            exists=True,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of checkpoints and of latent.safetensors.")],
     train: Annotated[
@@ -40,16 +43,18 @@ def main(
     import mlflow
     import torch
 
-    from generators.latent.corpus import EmptyTableError, read_corpus
+    from generators.latent.corpus import read_corpus
     from generators.latent.model import Shape
+    from generators.latent.reading import TableError
     from generators.latent.training import Course, train_autoencoder, train_flow
     from generators.latent.weights import Model, new_model, number_of_parameters, save
+    from materials.leave_out import LeaveOutError
 
     out.mkdir(parents=True, exist_ok=True)
     names = [name for name in properties.split(",") if name]
     try:
         corpus = read_corpus(table, train.split(","), validation, leave_out, most_atoms, names, out)
-    except EmptyTableError as error:
+    except (TableError, LeaveOutError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     torch.manual_seed(seed)

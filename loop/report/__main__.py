@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,19 +12,29 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 @app.command()
-def write(folder: Annotated[Path, typer.Argument(help="A run folder, such as runs/battery.")]) -> None:
+def write(
+    folder: Annotated[Path, typer.Argument(help="A run folder, such as runs/battery.")],
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own structures (.cif, .extxyz, .csv, a folder of .cif): what is the same as one of them, by "
+            "pymatgen's StructureMatcher, stands as known, in place of the index of known materials."
+        ),
+    ] = None,
+) -> None:
     """Writes report.html, ranking.csv and structures/ from the database; safe while a driver runs."""
     from loop.errors import CampaignError
     from loop.loading import ConfigError
     from loop.report.folder import open_view
     from loop.report.projection import write_all
+    from materials.reading import ReadingError
 
     try:
         view, _ = open_view(folder)
-    except (CampaignError, ConfigError) as error:
+        write_all(replace(view, against=against), folder)
+    except (CampaignError, ConfigError, ReadingError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    write_all(view, folder)
     typer.echo(str(folder / "report.html"))
 
 

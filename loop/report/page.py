@@ -49,6 +49,7 @@ def write_report(view: CampaignView, folder: Path) -> Path:
         origins=_html(figures.origins_figure(view)) if view.rounds else "",
         refusals=_refusals(view),
         best=_best(view),
+        against=view.against,
         columns=[figures.axis_title(name) for name in view.goals],
         rows=[_table_row(view, record) for record in view.ranked[:TABLE_ROWS]],
         hidden_rows=max(0, len(view.ranked) - TABLE_ROWS),
@@ -146,6 +147,7 @@ def _best(view: CampaignView) -> list[dict[str, Any]]:
             {
                 "formula": record.material.formula,
                 "novelty": view.novelty(record),
+                "known": view.known.get(record.id, ""),
                 "origin": f"{record.candidate.origin.generator} {record.candidate.origin.note}".strip(),
                 "values": [v for name in view.goals if (v := _value(view.archive.measured(record, name)))],
                 "file": "" if record.known_before else f"{STRUCTURES}/{structure_name(record)}",
@@ -181,6 +183,7 @@ def _table_row(view: CampaignView, record: Record) -> dict[str, Any]:
         "formula": record.material.formula,
         "status": view.status(record),
         "novelty": view.novelty(record),
+        "known": view.known.get(record.id, ""),
         "generator": record.candidate.origin.generator,
         "round": "" if record.round is None else record.round,
         "cells": cells,

@@ -35,6 +35,7 @@ def _import_what_threads_need(config: CampaignConfig) -> None:
     scipy, for one, looks into torch while another thread is still importing it, and fails.
     """
     for module in (
+        "materials.known",
         "scipy.stats",
         "torch",
         "botorch.utils.multi_objective.hypervolume",

@@ -51,6 +51,7 @@ def _row(view: CampaignView, rank: int, record: Record) -> dict[str, object]:
         "formula": record.material.formula,
         "status": view.status(record),
         "novelty": view.novelty(record),
+        "known": view.known.get(record.id),
     }
     names = list(dict.fromkeys([*view.goals, *(m.property for m in record.measurements)]))
     for name in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from loop.database.rows import BESIDE_THE_LINE, OPEN, AnsweredPrediction, EvaluationRow, RoundRow
 from loop.database.view import View
@@ -22,6 +23,7 @@ class CampaignView:
     predictions: candidate id -> what was expected of it in the round that picked it, before the test.
     answered: those predictions that were tested, each with the value that counts, in the order of arrival.
     line: the names of the stages, in order.
+    against: the user's own structures that candidates are compared with; None for the index of known materials.
     """
 
     name: str
@@ -34,6 +36,14 @@ class CampaignView:
     refusals: Mapping[int, Mapping[tuple[str, str], int]]
     pool_sizes: Mapping[int, Mapping[str, int]]
     line: tuple[str, ...]
+    against: Path | None = None
+
+    @cached_property
+    def known(self) -> Mapping[str, str]:
+        """Candidate id -> id of the known material it is, of those that are one; see `loop.report.known`."""
+        from loop.report.known import known_ids
+
+        return known_ids(self.archive.values(), self.against)
 
     @property
     def goals(self) -> tuple[str, ...]:

@@ -13,14 +13,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from experiments.train_heads import labelled, main, split
-from experiments.training_tables import (
-    TableError,
-    cached_features,
-    describe,
-    left_out,
-    read_labelled,
-    tenth,
-)
+from experiments.training_tables import TableError, cached_features, describe, read_labelled, tenth
 from surrogates.descriptors import DescriptorSettings
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -54,11 +47,6 @@ def test_the_split_is_by_formula_and_even() -> None:
     tenths = [tenth(f"Li{i}O{j}") for i in range(1, 40) for j in range(1, 40)]
     assert tenth("NaCl") == tenth("NaCl")
     assert np.bincount(tenths, minlength=10).min() > 0.07 * len(tenths)
-
-
-def test_left_out_formulas_are_reduced(tmp_path: Path) -> None:
-    (tmp_path / "out.csv").write_text("material_id,reduced_formula\nm,Na4Cl4\nn,NaN\n")
-    assert left_out(tmp_path / "out.csv") == {"NaCl", "NaN"}
 
 
 def test_descriptors_are_computed_once_and_missing_ones_are_named(mp20: Path, tmp_path: Path) -> None:
@@ -119,8 +107,6 @@ def test_an_empty_label_is_missing_and_a_missing_column_is_named(tmp_path: Path)
         TableError, match=r"flat\.csv: no structures; a column cif, or the columns cell and sites"
     ):
         list(read_labelled(tmp_path / "flat.csv"))
-    with pytest.raises(TableError, match="no column reduced_formula"):
-        left_out(tmp_path / "flat.csv")
 
 
 def test_the_commands_end_with_the_sentence(tmp_path: Path) -> None:
