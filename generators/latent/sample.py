@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from generators.latent.wyckoff import WyckoffCrystal
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -70,12 +73,29 @@ def main(
     except (ImpossibleWishError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    _write(out, [one.structure() for one in drawn])
-    typer.echo(f"{out}: {len(drawn)} crystals of {tried.number} drawn")
+    known = _write(out, drawn)
+    typer.echo(
+        f"{out}: {len(drawn)} crystals of {tried.number} drawn; {known} have formula and symmetry of a known one"
+    )
     if len(drawn) < number:
         typer.echo(
             f"only {len(drawn)} of {number} met the wishes; loosen them, or raise --guidance", err=True
         )
+
+
+def _write(out: Path, drawn: list[WyckoffCrystal]) -> int:
+    """Writes the crystals, those that may be known with their id; returns how many those are."""
+    from materials.base import Crystal
+    from materials.known import KnownMaterials
+    from materials.writing import write_extxyz
+
+    structures = [one.structure() for one in drawn]
+    ids = [KnownMaterials.load().find(structure) for structure in structures]
+    told: list[dict[str, str | float]] = [{} if one is None else {"known": one} for one in ids]
+    write_extxyz(
+        out, [(Crystal(structure), about) for structure, about in zip(structures, told, strict=True)]
+    )
+    return sum(one is not None for one in ids)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -88,15 +108,6 @@ def _value(text: str) -> tuple[str, float]:
         return name.strip(), float(value)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: write a property and a number, such as band_gap=3") from error
-
-
-def _write(out: Path, structures: list[Any]) -> None:
-    from ase.io import write
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    partial = out.with_name(out.name + ".part")
-    write(partial, [AseAtomsAdaptor.get_atoms(s, msonable=False) for s in structures], format="extxyz")
-    partial.replace(out)
 
 
 if __name__ == "__main__":
