@@ -8,19 +8,18 @@ from it. experiments/build_known_materials.py makes it.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import moyopy
 import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
 from materials.base import Crystal
 from materials.identity import IdentityIndex
+from materials.symmetry import NoSymmetryError, find_dataset
 
 if TYPE_CHECKING:
     from materials.reading import Problem
@@ -42,7 +41,6 @@ MIRRORED = {
     213: 212,
 }
 """Space groups that are the mirror images of others: a crystal and its image count as one."""
-logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns of every cell that is not primitive
 
 Keys = npt.NDArray[np.uint64]
 
@@ -121,12 +119,10 @@ def symmetries(structure: pmg.Structure, tolerances: Iterable[float]) -> Iterato
 
     It does not depend on the cell, the origin, the order of axes or the naming of equivalent positions.
     """
-    numbers = [site.specie.Z for site in structure]
-    cell = moyopy.Cell(structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), numbers)
     for tolerance in tolerances:
         try:
-            found = moyopy.MoyoDataset(cell, symprec=tolerance)
-        except ValueError:  # at this tolerance atoms coincide, for example
+            found = find_dataset(structure, tolerance)
+        except NoSymmetryError:
             continue
         yield Symmetry.of(found.number, len(found.prim_std_cell.numbers))
 

@@ -4,8 +4,8 @@
     python -m experiments.benchmarks.latent speed --weights latent.safetensors
     python -m experiments.benchmarks.latent between TABLE.csv.xz mp-30 mp-22862 --out between.svg
 
-Reconstruction: every crystal of a split becomes a point of the space whose prior is N(0, I), noise is added, and the
-point is decoded. It counts where StructureMatcher(0.2, 0.3, 5) calls both the same; what has no point counts as missed.
+Reconstruction: every crystal of a split becomes a point of the space, noise is added, and the point is decoded. It
+counts where StructureMatcher(0.2, 0.3, 5) calls both the same; what has no point counts as missed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ import typer
 
 from generators.latent.asking import Wish
 from generators.latent.autoencoder import Decoding
-from generators.latent.flow import nothing_asked
 from generators.latent.reading import Row, read_rows, symmetric
 from generators.latent.regions import between as between_points
-from generators.latent.sampling import Tried, draw
+from generators.latent.sampling import Manner, Tried, draw
 from generators.latent.tokens import crystals_of, tokens_of
 from generators.latent.weights import SHIPPED, Model, load, seeded
 from generators.latent.wyckoff import WyckoffCrystal
@@ -75,28 +74,18 @@ def _recovered(chunk: tuple[Sequence[Row], Path, int]) -> list[tuple[int, list[b
     crystals = [symmetric(row) for row in rows]
     held = [k for k, crystal in enumerate(crystals) if crystal is not None]
     back: list[list[bool]] = [[False] * len(NOISES) for _ in rows]
-    noise = points(model, [crystal for crystal in crystals if crystal is not None])
+    z = model.autoencoder.encode(tokens_of([crystal for crystal in crystals if crystal is not None]))
     for column, amount in enumerate(NOISES):
-        moved = noise + amount * torch.randn(noise.shape, generator=seeded(seed))
+        moved = z + amount * torch.randn(z.shape, generator=seeded(seed))
         for k, decoded in zip(held, decoded_at(model, moved), strict=True):
             back[k][column] = bool(structure_matcher().fit(structures[k], decoded.structure()))
     return [(len(structure), one) for structure, one in zip(structures, back, strict=True)]
 
 
-def points(model: Model, crystals: Sequence[WyckoffCrystal]) -> torch.Tensor:
-    """Where crystals lie (N, latent) in the space whose prior is N(0, I)."""
-    latents = model.autoencoder.encode(tokens_of(crystals))
-    return model.flow.to_noise(latents, _nothing(model, len(latents)))
-
-
-def decoded_at(model: Model, places: torch.Tensor) -> list[WyckoffCrystal]:
-    """The crystals at places (N, latent) of that space."""
-    latents = model.flow.to_latents(places, _nothing(model, len(places)))
-    return crystals_of(model.autoencoder.decode(latents, Decoding(most_atoms=MOST_ATOMS), seeded(0)))
-
-
-def _nothing(model: Model, number: int) -> torch.Tensor:
-    return nothing_asked(number, len(model.scales)).joined()
+def decoded_at(model: Model, z: torch.Tensor) -> list[WyckoffCrystal]:
+    """What points (N, latent) are copied to."""
+    how = Decoding(most_atoms=MOST_ATOMS)
+    return crystals_of(model.autoencoder.decode(model.autoencoder.copying(z), how, seeded(0)))
 
 
 @app.command()
@@ -110,7 +99,7 @@ def speed(
     model = load(weights)
     for guidance in (1.0, 1.5):
         began = time.perf_counter()
-        drawn = draw(model, Wish(), guidance, 0.5, seeded(0), Tried(number))
+        drawn = draw(model, Wish(), Manner(guidance), seeded(0), Tried(number))
         made = sum(len(crystal.structure()) > 0 for crystal in drawn)
         seconds = time.perf_counter() - began
         typer.echo(
@@ -132,7 +121,7 @@ def between(
     crystals = [crystal for name in ends if (row := rows.get(name)) and (crystal := symmetric(row))]
     if len(ends) != 2 or len(crystals) != 2:
         raise typer.BadParameter(f"name two materials of {table} that have a symmetry, not {', '.join(ends)}")
-    one, other = points(model, crystals)
+    one, other = model.autoencoder.encode(tokens_of(crystals))
     shares = torch.linspace(0, 1, steps)
     path = between_points(one.expand(steps, -1), other.expand(steps, -1), shares)
     _picture(decoded_at(model, path), shares.tolist(), out)

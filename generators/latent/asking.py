@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import pymatgen.core as pmg
 import torch
 
-from generators.latent.flow import Conditions, nothing_asked
 from generators.latent.tokens import ELEMENTS, GROUPS, Tokens, position_table
 
 ASKED = 0.3
@@ -17,8 +16,45 @@ ATOMS_SCALE = 20
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """What is asked of B crystals; a row of zeros says nothing.
+
+    allowed, required, formula (B, ELEMENTS: atomic fractions), group (B, GROUPS: one-hot), atoms (B, 2: a twentieth of
+    their number, and whether it is asked), properties (B, 2 P: scaled values, and whether each is asked).
+    """
+
+    allowed: torch.Tensor
+    required: torch.Tensor
+    formula: torch.Tensor
+    group: torch.Tensor
+    atoms: torch.Tensor
+    properties: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.allowed)
+
+    def __getitem__(self, chosen: torch.Tensor | slice) -> Conditions:
+        return Conditions(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    def joined(self) -> torch.Tensor:
+        """All as (B, n)."""
+        return torch.cat([getattr(self, f.name) for f in fields(self)], dim=1)
+
+
+def nothing_asked(number: int, properties: int) -> Conditions:
+    """No condition at all."""
+    sizes = (ELEMENTS, ELEMENTS, ELEMENTS, GROUPS, 2, 2 * properties)
+    return Conditions(*(torch.zeros(number, size) for size in sizes))
+
+
+def number_of_conditions(properties: int) -> int:
+    """Columns of `Conditions.joined`."""
+    return 3 * ELEMENTS + GROUPS + 2 + 2 * properties
+
+
+@dataclass(frozen=True)
 class Scale:
-    """A scalar property the flow knows, what makes it of the order of one, and between what it mostly lies.
+    """A scalar property the decoder knows, what makes it of the order of one, and between what it mostly lies.
 
     lowest, highest: the first and the last hundredth of the training values lie beyond.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from generators.latent.model import BINS, SMEAR, Decoder, Encoder, Losses, Positions, Shape
+from generators.latent.model import BINS, SMEAR, Decoder, Encoder, Losses, Positions, Shape, Told, noised
 from generators.latent.tokens import ELEMENTS, GROUPS, LETTERS, MOST_SITES, Tokens, free_lattice
 
 SHARPEST = 2
@@ -17,15 +18,17 @@ SHARPEST = 2
 
 @dataclass(frozen=True)
 class Decoding:
-    """How decisions are drawn: temperatures (0 takes the likeliest), allowed elements and groups, most atoms."""
+    """How decisions are drawn: temperatures (0 takes the likeliest), allowed elements and groups, most atoms.
+
+    guidance: 1 obeys conditions as learned, more exaggerates them.
+    """
 
     temperature: float = 0.0
     coordinate_temperature: float = 0.0
+    guidance: float = 1.0
     elements: tuple[int, ...] = ()
     groups: tuple[int, ...] = ()
     most_atoms: int = 20
-    altered: bool = False
-    """Copies the latent without regard to what is usual in crystals."""
 
 
 class Autoencoder(nn.Module):
@@ -33,32 +36,39 @@ class Autoencoder(nn.Module):
 
     lattice_free: torch.Tensor
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, conditions: int) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.conditions = shape, conditions
         positions = Positions(shape.width)
         self.encoder = Encoder(shape, positions)
-        self.decoder = Decoder(shape, positions)
+        self.decoder = Decoder(shape, positions, conditions)
         table = torch.tensor([free_lattice(max(1, number)) for number in range(GROUPS)])
         self.register_buffer("lattice_free", table, persistent=False)
 
-    def forward(self, tokens: Tokens, altered: torch.Tensor | bool = False) -> Losses:
-        """What a batch costs, with z drawn from what the encoder tells; `altered` as in Decoder.hidden."""
+    def forward(
+        self, tokens: Tokens, level: torch.Tensor, asked: torch.Tensor, altered: torch.Tensor
+    ) -> Losses:
+        """What a batch costs, with z drawn from what the encoder tells; levels, conditions and marks as in Told."""
         mean, log_variance = self.encoder(tokens)
         z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
-        return self._costs(tokens, z, divergence, altered)
+        told = Told(noised(z, level, torch.randn_like(z)), level, asked, altered)
+        return self._costs(tokens, told, divergence)
 
-    def _costs(
-        self, tokens: Tokens, z: torch.Tensor, divergence: torch.Tensor, altered: torch.Tensor | bool
-    ) -> Losses:
+    def copying(self, z: torch.Tensor) -> Told:
+        """Tells z (B, latent) alone, all of it, so that it is copied."""
+        zeros = torch.zeros(len(z))
+        return Told(z, zeros, torch.zeros(len(z), self.conditions), zeros)
+
+    def _costs(self, tokens: Tokens, told: Told, divergence: torch.Tensor) -> Losses:
         decoder, positions, number = self.decoder, self.decoder.positions, len(tokens)
-        hidden = decoder.hidden(z, tokens.group, positions(tokens), altered)
+        known = decoder.known(told)
+        hidden = decoder.hidden(known, tokens.group, positions(tokens))
         filled = tokens.filled
         count = filled.sum(dim=1)
-        stop = torch.full((number, 1), LETTERS, device=z.device)
+        stop = torch.full((number, 1), LETTERS, device=known.device)
         asked = torch.cat([tokens.letter.masked_fill(~filled, LETTERS), stop], dim=1)
-        known = torch.cat([torch.ones_like(filled[:, :1]), filled], dim=1)  # the stop is asked once
+        counted = torch.cat([torch.ones_like(filled[:, :1]), filled], dim=1)  # the stop is asked once
         letters = decoder.letters(hidden, tokens.group)
         letter = F.cross_entropy(letters.flatten(0, 1), asked.flatten(), reduction="none").view_as(asked)
         before = hidden[:, :-1]
@@ -67,13 +77,13 @@ class Autoencoder(nn.Module):
         elements = decoder.elements(before, position)
         element = F.cross_entropy(elements.flatten(0, 1), tokens.element.flatten(), reduction="none")
         coordinate = self._coordinates(tokens, before, position, positions.free[group, tokens.letter])
-        center, spread = decoder.lattice(hidden[torch.arange(number), count], z)
+        center, spread = decoder.lattice(hidden[torch.arange(number), count], known)
         missed = (0.5 * ((tokens.lattice - center) / spread.exp()) ** 2 + spread) * self.lattice_free[
             tokens.group
         ]
         return Losses(
-            group=F.cross_entropy(decoder.group_head(z), tokens.group),
-            letter=(letter * known).sum() / number,
+            group=F.cross_entropy(decoder.group_head(known), tokens.group),
+            letter=(letter * counted).sum() / number,
             element=(element.view_as(filled) * filled).sum() / number,
             coordinate=coordinate / number,
             lattice=missed.sum() / number,
@@ -102,9 +112,9 @@ class Autoencoder(nn.Module):
         return mean
 
     @torch.no_grad()
-    def decode(self, z: torch.Tensor, decoding: Decoding, generator: torch.Generator) -> Tokens:
-        """One crystal for each z (B, latent)."""
-        return _Decoding(self.decoder, z, decoding, generator).run()
+    def decode(self, told: Told, how: Decoding, generator: torch.Generator) -> Tokens:
+        """One crystal for each of what is told."""
+        return _Decoding(self.decoder, told, how, generator).run()
 
 
 def smeared(coordinates: torch.Tensor) -> torch.Tensor:
@@ -119,52 +129,62 @@ def smeared(coordinates: torch.Tensor) -> torch.Tensor:
 class _Decoding:
     """The decisions of one batch, one position of every crystal at a time."""
 
-    def __init__(self, decoder: Decoder, z: torch.Tensor, how: Decoding, generator: torch.Generator) -> None:
-        self.decoder, self.z, self.how, self.generator = decoder, z, how, generator
-        number = len(z)
+    def __init__(self, decoder: Decoder, told: Told, how: Decoding, generator: torch.Generator) -> None:
+        self.decoder, self.how, self.generator, self.number = decoder, how, generator, len(told)
+        self.known = [decoder.known(told)]
+        if how.guidance != 1:
+            self.known.append(decoder.known(replace(told, asked=torch.zeros_like(told.asked))))
         self.group = self._draw(self._group_logits(), how.temperature)
-        self.letter = torch.zeros(number, 0, dtype=torch.long)
-        self.element = torch.zeros(number, 0, dtype=torch.long)
-        self.parameters = torch.zeros(number, 0, 3)
-        self.filled = torch.zeros(number, 0, dtype=torch.bool)
-        self.open = torch.ones(number, dtype=torch.bool)
-        self.atoms = torch.zeros(number)
+        self.letter = torch.zeros(self.number, 0, dtype=torch.long)
+        self.element = torch.zeros(self.number, 0, dtype=torch.long)
+        self.parameters = torch.zeros(self.number, 0, 3)
+        self.filled = torch.zeros(self.number, 0, dtype=torch.bool)
+        self.open = torch.ones(self.number, dtype=torch.bool)
+        self.atoms = torch.zeros(self.number)
 
     def run(self) -> Tokens:
         """Positions until every crystal stops, then lattices."""
         for _ in range(MOST_SITES):
-            self._step(self._hidden()[:, -1])
+            self._step([hidden[:, -1] for hidden in self._hidden()])
             if not bool(self.open.any()):
                 break
         count = self.filled.sum(dim=1)
-        at_stop = self._hidden()[torch.arange(len(self.z)), count]
-        lattice, _ = self.decoder.lattice(at_stop, self.z)
-        return self._tokens(lattice)
+        lattices = [
+            self.decoder.lattice(hidden[torch.arange(self.number), count], known)[0]
+            for hidden, known in zip(self._hidden(), self.known, strict=True)
+        ]
+        return self._tokens(self._guided(lattices))
+
+    def _guided(self, answers: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What follows from the answers with conditions and, where guided, without."""
+        if len(answers) == 1:
+            return answers[0]
+        obeyed, free = answers
+        return free + self.how.guidance * (obeyed - free)
 
     def _tokens(self, lattice: torch.Tensor) -> Tokens:
         return Tokens(self.group, lattice, self.letter, self.element, self.parameters, self.filled)
 
-    def _hidden(self) -> torch.Tensor:
-        sites = (
-            self.decoder.positions(self._tokens(torch.zeros(len(self.z), 6)))
-            if self.letter.shape[1]
-            else None
-        )
-        return self.decoder.hidden(self.z, self.group, sites, self.how.altered)
+    def _hidden(self) -> list[torch.Tensor]:
+        sites = None
+        if self.letter.shape[1]:
+            sites = self.decoder.positions(self._tokens(torch.zeros(self.number, 6)))
+        return [self.decoder.hidden(known, self.group, sites) for known in self.known]
 
-    def _step(self, hidden: torch.Tensor) -> None:
+    def _step(self, hidden: Sequence[torch.Tensor]) -> None:
         how, decoder, positions = self.how, self.decoder, self.decoder.positions
-        logits = decoder.letters(hidden.unsqueeze(1), self.group)[:, 0]
+        logits = self._guided([decoder.letters(one.unsqueeze(1), self.group)[:, 0] for one in hidden])
         chosen = self._draw(logits.masked_fill(self._impossible(), -1e9), how.temperature)
         going = self.open & (chosen < LETTERS)
         letter = chosen.clamp(max=LETTERS - 1) * going
         position = positions.position(self.group, letter)
-        element = self._draw(self._element_logits(hidden, position), how.temperature)
+        logits = self._guided([decoder.elements(one, position) for one in hidden])
+        element = self._draw(_only(logits, how.elements or tuple(range(1, ELEMENTS))), how.temperature)
         free = positions.free[self.group, letter]
-        parameters = torch.zeros(len(self.z), 3)
+        parameters = torch.zeros(self.number, 3)
         for axis in range(3):
-            bins = decoder.coordinate(axis, hidden, position, element, parameters, free)
-            parameters[:, axis] = self._place(bins) * free[:, axis]
+            bins = [decoder.coordinate(axis, one, position, element, parameters, free) for one in hidden]
+            parameters[:, axis] = self._place(self._guided(bins)) * free[:, axis]
         self.open = going
         self.atoms = self.atoms + positions.atoms[self.group, letter] * going
         self.letter = torch.cat([self.letter, letter.unsqueeze(1)], dim=1)
@@ -176,24 +196,20 @@ class _Decoding:
         """Letters (B, 28) that come too late in the order, are taken, or hold too many atoms; the stop of nothing."""
         positions = self.decoder.positions
         every = torch.arange(LETTERS)
-        last = self.letter[:, -1:] if self.letter.shape[1] else torch.zeros(len(self.z), 1, dtype=torch.long)
+        last = self.letter[:, -1:] if self.letter.shape[1] else torch.zeros(self.number, 1, dtype=torch.long)
         started = self.letter.shape[1] > 0
         fixed = ~positions.free[self.group].any(dim=-1)
         early = (every < last) | ((every == last) & fixed if started else torch.zeros_like(fixed))
         many = self.atoms.unsqueeze(1) + positions.atoms[self.group] > self.how.most_atoms
         refused = torch.cat(
-            [early | many | ~positions.exists[self.group], torch.zeros(len(self.z), 1).bool()], dim=1
+            [early | many | ~positions.exists[self.group], torch.zeros(self.number, 1).bool()], dim=1
         )
         refused[:, LETTERS] = (not started) & ~refused[:, :LETTERS].all(dim=1)
         return refused
 
     def _group_logits(self) -> torch.Tensor:
-        logits: torch.Tensor = self.decoder.group_head(self.z)
+        logits = self._guided([self.decoder.group_head(known) for known in self.known])
         return _only(logits, self.how.groups or tuple(range(1, GROUPS)))
-
-    def _element_logits(self, hidden: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        logits = self.decoder.elements(hidden, position)
-        return _only(logits, self.how.elements or tuple(range(1, ELEMENTS)))
 
     def _draw(self, logits: torch.Tensor, temperature: float) -> torch.Tensor:
         if temperature == 0:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from generators.latent.regions import NEAR, around, between, radii
+from generators.latent.model import Told, noised
+from generators.latent.regions import NEAR, START, between, radii
 from generators.latent.tokens import MOST_SITES, tokens_of
 from generators.latent.weights import Model
-from generators.latent.wyckoff import NoSymmetryError, WyckoffCrystal, find_symmetry
+from generators.latent.wyckoff import WyckoffCrystal, find_symmetry
 from materials.archive import Archive, Record
 from materials.base import Crystal, Material
+from materials.symmetry import NoSymmetryError
 
 CENTERS = 10
 """How many of the best have a trust region."""
@@ -20,10 +22,9 @@ CENTERS = 10
 
 @dataclass(frozen=True)
 class Draw:
-    """Points in the space of noise (B, latent), the conditions (B, n) to carry them under, and where each came from."""
+    """What the decoder is told of B crystals, how strictly conditions are obeyed, and where each crystal comes from."""
 
-    noise: torch.Tensor
-    asked: torch.Tensor
+    told: Told
     guidance: float
     parents: list[tuple[str, ...]]
     notes: list[str]
@@ -42,41 +43,46 @@ def held_as(material: Material) -> WyckoffCrystal | None:
 
 @dataclass(frozen=True)
 class Best:
-    """The campaign's best crystals as points in the space of noise (B, latent), best first, with their radii (B)."""
+    """The campaign's best crystals as points (B, latent), best first, and the radii (B) of their trust regions."""
 
     records: list[Record]
-    noise: torch.Tensor
+    points: torch.Tensor
     radii: torch.Tensor
 
     @classmethod
-    def of(cls, archive: Archive, model: Model, asked: torch.Tensor) -> Best:
-        """Those that the model can hold. asked: conditions (at least CENTERS, n), the same for all."""
+    def of(cls, archive: Archive, model: Model) -> Best:
+        """Those that the model can hold."""
         found = [(r, c) for r in archive.incumbents(2 * CENTERS) if (c := held_as(r.material)) is not None]
         records, crystals = [r for r, _ in found[:CENTERS]], [c for _, c in found[:CENTERS]]
         if not records:
-            return cls([], torch.zeros(0, model.flow.latent), torch.zeros(0))
-        latents = model.autoencoder.encode(tokens_of(crystals))
-        noise = model.flow.to_noise(latents, asked[: len(records)])
-        return cls(records, noise, torch.tensor(radii(archive, records)))
+            return cls([], torch.zeros(0, model.autoencoder.shape.latent), torch.zeros(0))
+        points = model.autoencoder.encode(tokens_of(crystals))
+        return cls(records, points, torch.tensor(radii(archive, records)))
 
     def near(self, asked: torch.Tensor, rng: np.random.Generator, generator: torch.Generator) -> Draw:
         """Points in the trust regions; better centres are likelier, as 1 / (1 + rank)."""
         centers = self._picked(len(asked), rng)
-        noise = around(self.noise[centers], self.radii[centers], generator)
-        notes = [f"{NEAR} {float(self.radii[k]):.2f}" for k in centers]
-        return Draw(noise, asked, 1.0, [(self.records[k].id,) for k in centers], notes)
+        points, radii = self.points[centers], self.radii[centers]
+        noise = torch.randn(points.shape, generator=generator)
+        told = Told(noised(points, radii, noise), radii, asked, torch.zeros(len(asked)))
+        notes = [f"{NEAR} {float(radius):.2f}" for radius in radii]
+        return Draw(told, 1.0, [(self.records[k].id,) for k in centers], notes)
 
     def crossed(self, asked: torch.Tensor, rng: np.random.Generator, generator: torch.Generator) -> Draw:
-        """Points between two of the best."""
+        """Points between two of the best, with some noise."""
         number = len(asked)
         one = self._picked(number, rng)
         other = (one + torch.from_numpy(rng.integers(1, len(self.records), number))) % len(self.records)
         share = 0.25 + 0.5 * torch.rand(number, generator=generator)
-        noise = between(self.noise[one], self.noise[other], share)
-        parents = [(self.records[a].id, self.records[b].id) for a, b in zip(one, other, strict=True)]
-        return Draw(noise, asked, 1.0, list(parents), [f"between {float(s):.2f}" for s in share])
+        points = between(self.points[one], self.points[other], share)
+        level = torch.full((number,), START)
+        noise = torch.randn(points.shape, generator=generator)
+        told = Told(noised(points, level, noise), level, asked, torch.zeros(number))
+        parents: list[tuple[str, ...]] = [
+            (self.records[a].id, self.records[b].id) for a, b in zip(one, other, strict=True)
+        ]
+        return Draw(told, 1.0, parents, [f"between {float(s):.2f}" for s in share])
 
     def _picked(self, number: int, rng: np.random.Generator) -> torch.Tensor:
-
         weights = 1.0 / (1.0 + np.arange(len(self.records)))
         return torch.from_numpy(rng.choice(len(self.records), number, p=weights / weights.sum()))

@@ -1,5 +1,7 @@
 """The autoencoder of crystals: a transformer over Wyckoff positions to z, and one from z back, position after position.
 
+The decoder knows how noisy the z is that it is given, so it copies, varies and invents crystals with the same weights.
+
 The line of Wyckoff-position models: CrystalFormer (Cao, Luo, Lv, Wang, arXiv:2403.15734), WyFormer (Kazeev et al.,
 arXiv:2503.02407), WyCryst (Zhu et al., Matter 7, 3469 (2024)); the whole as a variational autoencoder (Kingma, Welling,
 arXiv:1312.6114).
@@ -32,7 +34,8 @@ class Shape:
     heads: int = 6
     encoder_layers: int = 4
     decoder_layers: int = 6
-    dropout: float = 0.0
+    dropout: float = 0.1
+    """Of the decoder; the encoder has none."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,10 @@ class Positions(nn.Module):
         return found
 
 
-def transformer(shape: Shape, layers: int) -> nn.TransformerEncoder:
+def transformer(shape: Shape, layers: int, dropout: float) -> nn.TransformerEncoder:
     """Layers that normalise first."""
     layer = nn.TransformerEncoderLayer(
-        shape.width, shape.heads, 4 * shape.width, shape.dropout, "gelu", batch_first=True, norm_first=True
+        shape.width, shape.heads, 4 * shape.width, dropout, "gelu", batch_first=True, norm_first=True
     )
     return nn.TransformerEncoder(layer, layers, nn.LayerNorm(shape.width), enable_nested_tensor=False)
 
@@ -122,7 +125,7 @@ class Encoder(nn.Module):
         self.positions = positions
         self.group = nn.Embedding(GROUPS, shape.width)
         self.lattice = mlp(6, shape.width, shape.width)
-        self.layers = transformer(shape, shape.encoder_layers)
+        self.layers = transformer(shape, shape.encoder_layers, 0.0)
         self.out = nn.Linear(2 * shape.width, 2 * shape.latent)
 
     def forward(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,42 +141,73 @@ class Encoder(nn.Module):
         return center, spread.clamp(-8, 2)
 
 
-class Decoder(nn.Module):
-    """From z: the group, then position after position (letter, element, x, y, z) until the stop, then the lattice."""
+@dataclass(frozen=True)
+class Told:
+    """What the decoder is told of B crystals.
 
-    def __init__(self, shape: Shape, positions: Positions) -> None:
+    z (B, latent): points, with noise; level (B): how much of it, 0 none, 1 nothing else; asked (B, n): conditions, a
+    row of zeros asks nothing; altered (B): whether the crystals were changed at random, so that nothing is usual.
+    """
+
+    z: torch.Tensor
+    level: torch.Tensor
+    asked: torch.Tensor
+    altered: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+
+def noised(z: torch.Tensor, level: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Points (B, latent) at a level (B) of noise; of N(0, I) where `z` is."""
+    away = level.unsqueeze(1)
+    return (1 - away**2).sqrt() * z + away * noise
+
+
+class Decoder(nn.Module):
+    """The group, then position after position (letter, element, x, y, z) until the stop, then the lattice.
+
+    With all told of z it copies; with noise alone it draws what crystals are like, under the conditions.
+    """
+
+    def __init__(self, shape: Shape, positions: Positions, asked: int) -> None:
         super().__init__()
-        width = shape.width
+        width, known = shape.width, shape.latent + shape.width
         self.positions = positions
-        self.entry = mlp(shape.latent, 2 * width, width)
-        self.group_head = mlp(shape.latent, 2 * width, GROUPS)
-        self.group = nn.Embedding(GROUPS, width)
+        self.level = mlp(2 * WAVES, width, width)
+        self.asked = mlp(asked, 2 * width, width)
         self.altered = nn.Parameter(torch.zeros(width))
-        self.layers = transformer(shape, shape.decoder_layers)
-        self.reminders = nn.ModuleList(nn.Linear(shape.latent, width) for _ in range(shape.decoder_layers))
+        self.entry = mlp(known, 2 * width, width)
+        self.group_head = mlp(known, 2 * width, GROUPS)
+        self.group = nn.Embedding(GROUPS, width)
+        self.layers = transformer(shape, shape.decoder_layers, shape.dropout)
+        self.reminders = nn.ModuleList(nn.Linear(known, width) for _ in range(shape.decoder_layers))
         self.query = nn.Linear(width, width)
         self.stop = nn.Parameter(torch.randn(width) * 0.02)
         self.element_head = mlp(2 * width, 2 * width, ELEMENTS)
         self.coordinate_heads = nn.ModuleList(mlp(3 * width + 6 * WAVES, 2 * width, BINS) for _ in range(3))
         self.lattice_head = mlp(2 * width, 2 * width, 12)
-        self.shortcut = nn.Linear(shape.latent, width)
+        self.shortcut = nn.Linear(known, width)
 
-    def hidden(
-        self, z: torch.Tensor, group: torch.Tensor, sites: torch.Tensor | None, altered: torch.Tensor | bool
-    ) -> torch.Tensor:
-        """(B, 1 + S, width): at k, what is known before position k.
+    def known(self, told: Told) -> torch.Tensor:
+        """(B, latent + width): what is told, as every layer reads it."""
+        phases = torch.pi * told.level.unsqueeze(1) * torch.arange(1, WAVES + 1, device=told.z.device)
+        context = self.level(torch.cat([phases.sin(), phases.cos()], dim=1)) + self.asked(told.asked)
+        context = context + told.altered.unsqueeze(1) * self.altered
+        # What z most likely was before the noise: nothing where noise is all there is.
+        trusted = told.z * (1 - told.level**2).sqrt().unsqueeze(1)
+        return torch.cat([trusted, context], dim=1)
 
-        altered: whether the crystals (B) were changed at random, so that z alone decides and not what is usual.
-        """
-        told = torch.as_tensor(altered, device=z.device).expand(len(z)).unsqueeze(1) * self.altered
-        sequence = (self.group(group) + self.entry(z) + told).unsqueeze(1)
+    def hidden(self, known: torch.Tensor, group: torch.Tensor, sites: torch.Tensor | None) -> torch.Tensor:
+        """(B, 1 + S, width): at k, what is known before position k."""
+        sequence = (self.group(group) + self.entry(known)).unsqueeze(1)
         if sites is not None:
             sequence = torch.cat([sequence, sites], dim=1)
         length = sequence.shape[1]
-        mask = torch.ones(length, length, dtype=torch.bool, device=z.device).triu(1)
+        mask = torch.ones(length, length, dtype=torch.bool, device=known.device).triu(1)
         for layer, reminder in zip(self.layers.layers, self.reminders, strict=True):
-            # z is told again before every layer: a crystal is copied from it, not guessed from its beginning.
-            sequence = layer(sequence + reminder(z).unsqueeze(1), src_mask=mask)
+            # Told again before every layer: a crystal is copied from z, not guessed from its beginning.
+            sequence = layer(sequence + reminder(known).unsqueeze(1), src_mask=mask)
         hidden: torch.Tensor = self.layers.norm(sequence)  # type: ignore[misc]
         return hidden
 
@@ -204,7 +238,7 @@ class Decoder(nn.Module):
         found: torch.Tensor = self.coordinate_heads[axis](known)
         return found
 
-    def lattice(self, hidden: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def lattice(self, hidden: torch.Tensor, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log deviation (B, 6) from what is known at the stop (B, width)."""
-        mean, spread = self.lattice_head(torch.cat([hidden, self.shortcut(z)], dim=-1)).chunk(2, dim=-1)
+        mean, spread = self.lattice_head(torch.cat([hidden, self.shortcut(known)], dim=-1)).chunk(2, dim=-1)
         return mean, spread.clamp(-4, 2)

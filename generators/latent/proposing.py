@@ -11,9 +11,10 @@ import torch
 
 from generators.base import Generator, Guide
 from generators.latent.asking import conditions_of
+from generators.latent.autoencoder import Decoding
 from generators.latent.best import Best, Draw, held_as
 from generators.latent.learning import Tuning, save_tuning, tuned
-from generators.latent.sampling import decoding_of, met
+from generators.latent.sampling import Manner, decoding_of, invented, met
 from generators.latent.settings import KIND
 from generators.latent.targets import wanted_values, wish_of
 from generators.latent.tokens import crystals_of, tokens_of
@@ -31,7 +32,7 @@ NEAR_BEST, CROSSED = 0.35, 0.15
 FEWEST_GOOD, MOST_GOOD = 5, 64
 """Crystals to learn from during a campaign."""
 GUIDANCE = 1.5
-TEMPERATURE = 0.5
+TEMPERATURE = 0.9
 
 
 class Latent(Generator):
@@ -43,7 +44,7 @@ class Latent(Generator):
         self._tuning: Tuning | None = None
 
     def learn(self, archive: Archive, seed: int) -> None:
-        """Tunes the flow on the better half of all whose line has ended; always from the weights it began with."""
+        """Tunes the decoder on the better half of all whose line has ended; always from the weights it began with."""
         ended = sum(record.progress is not Progress.PENDING for record in archive.values())
         best = archive.incumbents(min(MOST_GOOD, ended // 2))
         good = [crystal for r in best if (crystal := held_as(r.material)) is not None]
@@ -54,12 +55,12 @@ class Latent(Generator):
         def wanted(number: int) -> torch.Tensor:
             return self._targets(archive, number, generator)[0]
 
-        how = decoding_of(self._wish, TEMPERATURE, self._space.number_of_atoms[1])
+        how = self._how(GUIDANCE)
         self._tuning = tuned(self._model, tokens_of(good), wanted, self._elements, how, seed)
-        self._tuned = replace(self._model, flow=self._tuning.flow)
+        self._tuned = self._tuning.model
 
     def save(self, file: Path) -> None:
-        """Writes the tuned flow, with what the guard saw."""
+        """Writes what was tuned, with what the guard saw."""
         if self._tuning is not None:
             save_tuning(self._tuning, file)
 
@@ -86,7 +87,7 @@ class Latent(Generator):
         """Batches without end, each of one sort."""
         generator = _torch_generator(rng)
         asked = self._elements(BATCH)
-        best = Best.of(archive, self._tuned, asked)
+        best = Best.of(archive, self._tuned)
         while True:
             sort = rng.random()
             if len(best.records) > 1 and sort < CROSSED:
@@ -95,6 +96,9 @@ class Latent(Generator):
                 yield best.near(asked, rng, generator)
             else:
                 yield self._under_targets(archive, generator)
+
+    def _how(self, guidance: float) -> Decoding:
+        return decoding_of(self._wish, Manner(guidance, TEMPERATURE), self._space.number_of_atoms[1])
 
     def _elements(self, number: int) -> torch.Tensor:
         """Conditions (number, n) that say only which elements are allowed and required."""
@@ -111,21 +115,19 @@ class Latent(Generator):
     def _under_targets(self, archive: Archive, generator: torch.Generator) -> Draw:
         asked, values = self._targets(archive, BATCH, generator)
         notes = [_asked_note(values, row) for row in range(BATCH)]
-        noise = torch.randn(BATCH, self._model.flow.latent, generator=generator)
-        return Draw(noise, asked, GUIDANCE, [()] * BATCH, notes)
+        return Draw(invented(self._model, asked, generator), GUIDANCE, [()] * BATCH, notes)
 
     def _candidates(self, drawn: Draw, rng: np.random.Generator) -> Iterator[Candidate | None]:
         """A candidate for every point that decodes to a crystal of the space, else None."""
-        latents = self._tuned.flow.to_latents(drawn.noise, drawn.asked, drawn.guidance)
-        how = decoding_of(self._wish, TEMPERATURE, self._space.number_of_atoms[1])
-        decoded = self._model.autoencoder.decode(latents, how, _torch_generator(rng))
+        decoded = self._tuned.autoencoder.decode(drawn.told, self._how(drawn.guidance), _torch_generator(rng))
         kept = met(decoded, self._wish)
+        points = self._tuned.autoencoder.encode(decoded)
         for row in range(len(decoded)):
             if not kept[row]:
                 yield None
                 continue
             crystal = Crystal(crystals_of(decoded[row : row + 1])[0].structure())
-            point = tuple(round(float(v), 3) for v in drawn.noise[row])
+            point = tuple(round(float(v), 3) for v in points[row])
             origin = Origin(KIND, drawn.parents[row], latent=point, note=drawn.notes[row])
             yield Candidate(crystal, origin) if self._space.why_not(crystal) is None else None
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pymatgen.core as pmg
 
 from generators.latent.tokens import MOST_SITES
-from generators.latent.wyckoff import NoSymmetryError, WyckoffCrystal, find_symmetry
+from generators.latent.wyckoff import WyckoffCrystal, find_symmetry
 from materials.reading import crystal_from_cif
 from materials.reference_table import structure_from_text, structure_text
+from materials.symmetry import NoSymmetryError
 
 DECIMALS = 8
 """Of the lengths and coordinates that a CIF is turned into."""

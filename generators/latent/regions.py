@@ -1,7 +1,7 @@
-"""Trust regions around the campaign's best, in the space of noise, where every crystal is as likely as N(0, I) says.
+"""Trust regions around the campaign's best, and paths between them, in the space whose prior is N(0, I).
 
 Regions that grow on success and shrink on failure: Eriksson, Pearce, Gardner, Turner, Poloczek, NeurIPS 2019
-(arXiv:1910.01739). Moves that keep N(0, I): Cotter, Roberts, Stuart, White, Stat. Sci. 28, 424 (2013).
+(arXiv:1910.01739).
 """
 
 from __future__ import annotations
@@ -35,13 +35,6 @@ def _radius(better: Sequence[bool]) -> float:
     """After children of which some were better than their centre."""
     radius = START * math.prod(GROWTH if one else SHRINKAGE for one in better)
     return min(max(radius, SMALLEST), LARGEST)
-
-
-def around(noise: torch.Tensor, radius: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Points (B, n) at relative distances `radius` (B) from others (B, n); of N(0, I) where those are."""
-    fresh = torch.randn(noise.shape, generator=generator)
-    away = radius.unsqueeze(1)
-    return (1 - away**2).sqrt() * noise + away * fresh
 
 
 def between(one: torch.Tensor, other: torch.Tensor, share: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,10 @@ Wanted = Annotated[
     typer.Option("--property", help="Another property the weights know, such as density=3; repeatable."),
 ]
 Guidance = Annotated[float, typer.Option(help="1: as learned; more obeys the wishes, with less variety.")]
-Temperature = Annotated[float, typer.Option(help="Of the decoder's choices; 0 takes the likeliest.", min=0)]
+Temperature = Annotated[
+    float, typer.Option(help="Of the choice of group, positions and elements; 0 takes the likeliest.", min=0)
+]
+CoordinateTemperature = Annotated[float, typer.Option(help="The same, of coordinates.", min=0)]
 MOST_TRIES = 40
 """Crystals drawn for each that is asked for, before giving up on a wish that is hardly ever met."""
 
@@ -52,12 +55,13 @@ def main(
     energy_above_hull: EnergyAboveHull = None,
     wanted: Wanted = [],  # noqa: B006  # typer reads it, nobody changes it
     guidance: Guidance = 1.5,
-    temperature: Temperature = 0.5,
+    temperature: Temperature = 0.9,
+    coordinate_temperature: CoordinateTemperature = 0.3,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal crystals.")] = 0,
 ) -> None:
     """Draws crystals that meet the wishes, and writes them."""
     from generators.latent.asking import Wish
-    from generators.latent.sampling import ImpossibleWishError, Tried, draw
+    from generators.latent.sampling import ImpossibleWishError, Manner, Tried, draw
     from generators.latent.weights import SHIPPED, WeightsError, load, seeded
 
     values = dict(_value(text) for text in wanted)
@@ -66,10 +70,9 @@ def main(
             values[name] = value
     try:
         wish = Wish(_names(elements), _names(required), formula, group, atoms, values)
+        manner = Manner(guidance, temperature, coordinate_temperature)
         tried = Tried(MOST_TRIES * number)
-        drawn = list(
-            islice(draw(load(weights or SHIPPED), wish, guidance, temperature, seeded(seed), tried), number)
-        )
+        drawn = list(islice(draw(load(weights or SHIPPED), wish, manner, seeded(seed), tried), number))
     except (ImpossibleWishError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error

@@ -10,13 +10,23 @@ import torch
 
 from generators.latent.asking import Wish, atoms_of, conditions_of
 from generators.latent.autoencoder import Decoding
+from generators.latent.model import Told
 from generators.latent.tokens import Tokens, crystals_of
 from generators.latent.weights import Model
 from generators.latent.wyckoff import WyckoffCrystal
 
-BATCH = 128
+BATCH = 64
 MOST_ATOMS = 20
 """Of crystals whose number of atoms is not asked."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How crystals are drawn: how strictly wishes are obeyed (1: as learned), and how freely choices are made."""
+
+    guidance: float = 1.0
+    temperature: float = 1.0
+    coordinate_temperature: float = 0.3
 
 
 class ImpossibleWishError(ValueError):
@@ -32,7 +42,7 @@ class Tried:
 
 
 def draw(
-    model: Model, wish: Wish, guidance: float, temperature: float, generator: torch.Generator, tried: Tried
+    model: Model, wish: Wish, manner: Manner, generator: torch.Generator, tried: Tried
 ) -> Iterator[WyckoffCrystal]:
     """Crystals under a wish; those that miss its elements, formula or number of atoms are left out.
 
@@ -43,28 +53,28 @@ def draw(
         asked = conditions_of(wish, BATCH, model.scales).joined()
     except ValueError as error:
         raise ImpossibleWishError(str(error)) from error
+    how = decoding_of(wish, manner, MOST_ATOMS)
     while tried.number < tried.most:
         tried.number += BATCH
-        noise = torch.randn(BATCH, model.flow.latent, generator=generator)
-        latents = model.flow.to_latents(noise, asked, guidance)
-        yield from meeting(model, latents, wish, temperature, generator)
+        decoded = model.autoencoder.decode(invented(model, asked, generator), how, generator)
+        yield from crystals_of(decoded[met(decoded, wish)])
 
 
-def meeting(
-    model: Model, latents: torch.Tensor, wish: Wish, temperature: float, generator: torch.Generator
-) -> Iterator[WyckoffCrystal]:
-    """What latents (N, latent) decode to, where it meets the wish."""
-    decoded = model.autoencoder.decode(latents, decoding_of(wish, temperature, MOST_ATOMS), generator)
-    yield from crystals_of(decoded[met(decoded, wish)])
+def invented(model: Model, asked: torch.Tensor, generator: torch.Generator) -> Told:
+    """Tells conditions (B, n) and points of N(0, I) that are all noise."""
+    number = len(asked)
+    z = torch.randn(number, model.autoencoder.shape.latent, generator=generator)
+    return Told(z, torch.ones(number), asked, torch.zeros(number))
 
 
-def decoding_of(wish: Wish, temperature: float, most_atoms: int) -> Decoding:
+def decoding_of(wish: Wish, manner: Manner, most_atoms: int) -> Decoding:
     """How the wish bounds every decision of the decoder; `most_atoms` where it asks for no number of atoms."""
     of_formula = tuple(e.symbol for e in pmg.Composition(wish.formula)) if wish.formula else ()
     named = wish.elements or of_formula
     return Decoding(
-        temperature=temperature,
-        coordinate_temperature=temperature,
+        temperature=manner.temperature,
+        coordinate_temperature=manner.coordinate_temperature,
+        guidance=manner.guidance,
         elements=tuple(pmg.Element(symbol).Z for symbol in named),
         groups=() if wish.group is None else (wish.group,),
         most_atoms=most_atoms if wish.atoms is None else wish.atoms,

@@ -35,48 +35,45 @@ def main(
         str, typer.Option(help="Scalar columns that can be asked for, comma between.")
     ] = "band_gap,e_above_hull",
     most_atoms: Annotated[int, typer.Option(help="Larger cells are left out.", min=1)] = 20,
-    steps: Annotated[int, typer.Option(help="Of the autoencoder.", min=1)] = 20_000,
-    flow_steps: Annotated[int, typer.Option(help="Of the flow.", min=1)] = 20_000,
+    steps: Annotated[int, typer.Option(help="Batches of 128 crystals.", min=1)] = 20_000,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights to begin with, such as those that ship.", exists=True)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Trains, or goes on where an earlier run stopped; figures go to MLflow."""
     import mlflow
-    import torch
 
     from generators.latent.corpus import read_corpus
-    from generators.latent.model import Shape
     from generators.latent.reading import TableError
-    from generators.latent.training import Course, train_autoencoder, train_flow
-    from generators.latent.weights import Model, new_model, number_of_parameters, save
+    from generators.latent.training import Course
+    from generators.latent.training import train as run
+    from generators.latent.weights import Model, WeightsError, begun, save
     from materials.leave_out import LeaveOutError
 
     out.mkdir(parents=True, exist_ok=True)
     names = [name for name in properties.split(",") if name]
     try:
         corpus = read_corpus(table, train.split(","), validation, leave_out, most_atoms, names, out)
-    except (TableError, LeaveOutError) as error:
+        model = begun(corpus.scales, start, seed)
+    except (TableError, LeaveOutError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    torch.manual_seed(seed)
-    model = new_model(Shape(), corpus.scales)
+    number = sum(p.numel() for p in model.autoencoder.parameters())
     typer.echo(
-        f"{len(corpus.train)} crystals to learn from, {len(corpus.validation)} to look at; "
-        f"{number_of_parameters(model):,} parameters"
+        f"{len(corpus.train)} crystals to learn from, {len(corpus.validation)} to look at; {number:,} parameters"
     )
 
-    def tell(phase: str, step: int, figures: dict[str, float]) -> None:
-        mlflow.log_metrics({f"{phase}/{name}": value for name, value in figures.items()}, step=step)
-        typer.echo(f"{phase} {step}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
+    def tell(step: int, figures: dict[str, float]) -> None:
+        mlflow.log_metrics(figures, step=step)
+        typer.echo(f"{step}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
 
+    told = {"table": table.name, "splits": train, "crystals": str(len(corpus.train)), "seed": str(seed)}
     mlflow.set_experiment("latent generator")
     with mlflow.start_run(run_name=out.name):
-        mlflow.log_params(
-            {"table": table.name, "splits": train, "steps": steps, "flow_steps": flow_steps, "seed": seed}
-        )
-        train_autoencoder(model.autoencoder, corpus, Course(steps), out, seed, tell)
-        train_flow(model.flow, model.autoencoder, corpus, Course(flow_steps, batch=256), out, seed, tell)
-        told = {"table": table.name, "splits": train, "crystals": str(len(corpus.train)), "seed": str(seed)}
-        save(Model(model.autoencoder, model.flow, model.scales, told), out / "latent.safetensors")
+        mlflow.log_params({**told, "steps": steps, "start": str(start)})
+        run(model.autoencoder, corpus, Course(steps), out, seed, tell)
+        save(Model(model.autoencoder, model.scales, told), out / "latent.safetensors")
     typer.echo(f"{out / 'latent.safetensors'}")
 
 

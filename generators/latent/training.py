@@ -1,4 +1,4 @@
-"""Two trainings: the autoencoder, then the flow over its latents. Both go on where they stopped."""
+"""Training of the autoencoder; it goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from generators.latent.altering import altered
 from generators.latent.asking import drawn_conditions
 from generators.latent.autoencoder import Autoencoder, Decoding
 from generators.latent.corpus import Corpus
-from generators.latent.flow import Flow
 from generators.latent.model import Losses
 from generators.latent.tokens import ELEMENTS, Tokens
 from generators.latent.weights import seeded
 
-Report = Callable[[str, int, dict[str, float]], None]
-"""Takes the phase (autoencoder or flow), the step and figures."""
+Report = Callable[[int, dict[str, float]], None]
+"""Takes the step and figures."""
 BFLOAT = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 """Whether this processor multiplies in bfloat16, which halves the time of a step."""
-ALTERED = 0.5
+ALTERED = 0.4
 """Share of every batch that is changed at random."""
 PARTS = tuple(f.name for f in fields(Losses))
 
@@ -42,10 +41,10 @@ class Course:
 
 
 class Training:
-    """One phase: a network, its optimiser, and a checkpoint in `folder`."""
+    """A network, its optimiser, and a checkpoint in `folder`."""
 
-    def __init__(self, name: str, network: nn.Module, course: Course, folder: Path) -> None:
-        self.name, self.network, self.course, self.file = name, network, course, folder / f"{name}.checkpoint"
+    def __init__(self, network: nn.Module, course: Course, folder: Path) -> None:
+        self.network, self.course, self.file = network, course, folder / "latent.checkpoint"
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=course.rate, weight_decay=0.01, betas=(0.9, 0.98)
         )
@@ -95,36 +94,51 @@ class Training:
             if self.step % self.course.every == 0 or self.step == self.course.steps:
                 since = (self.step - 1) % self.course.every + 1
                 self.network.eval()
-                tell(self.name, self.step, {k: v / since for k, v in sums.items()} | look())
+                tell(self.step, {k: v / since for k, v in sums.items()} | look())
                 self.network.train()
                 self.keep()
                 sums = {}
 
 
-def train_autoencoder(
+def train(
     network: Autoencoder, corpus: Corpus, course: Course, folder: Path, seed: int, tell: Report
 ) -> None:
     """Trains the autoencoder, or the rest of it."""
-    training = Training("autoencoder", network, course, folder)
+    training = Training(network, course, folder)
     torch.manual_seed(seed + training.step)
     generator = seeded(seed + training.step)
     batches = corpus.batches(course.batch, generator)
     usual = torch.bincount(corpus.train.element[corpus.train.filled], minlength=ELEMENTS).float()
-    sample = corpus.validation[torch.randperm(len(corpus.validation), generator=seeded(0))[:512]]
+    sample = torch.randperm(len(corpus.validation), generator=seeded(0))[:512]
 
     def losses() -> Iterator[dict[str, torch.Tensor]]:
         for chosen in batches:
-            real = corpus.train[chosen]
-            changed = torch.rand(len(real), generator=generator) < ALTERED
-            found = network(mixed(real, altered(real, usual, generator), changed), changed)
+            found = network(*lesson(corpus.train[chosen], corpus.train_properties[chosen], usual, generator))
             # The prior's pull grows slowly: a latent that says nothing is otherwise the first thing that is learned.
             pull = course.divergence * min(1.0, training.step / (0.2 * course.steps))
             parts = {name: getattr(found, name) for name in PARTS}
             yield {"loss": found.reconstruction() + pull * found.divergence, **parts}
 
     network.train()
-    training.run(losses(), lambda: look_at(network, sample), tell)
+    training.run(losses(), lambda: look_at(network, corpus.validation[sample]), tell)
     network.eval()
+
+
+def lesson(
+    real: Tokens, properties: torch.Tensor, usual: torch.Tensor, generator: torch.Generator
+) -> tuple[Tokens, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a batch teaches: crystals, levels of noise, conditions, and which crystals were changed at random.
+
+    Changed ones are to be copied; of the others half are drawn from conditions alone, the rest from noisy points.
+    """
+    number = len(real)
+    kind = torch.rand(number, generator=generator)
+    changed = kind < ALTERED
+    alone = kind > 1 - (1 - ALTERED) / 2
+    level = torch.rand(number, generator=generator)
+    level = torch.where(changed, 0.15 * level, torch.where(alone, torch.ones(()), level))
+    asked = drawn_conditions(real, properties, generator).joined() * ~changed.unsqueeze(1)
+    return mixed(real, altered(real, usual, generator), changed), level, asked, changed.float()
 
 
 def mixed(one: Tokens, other: Tokens, chosen: torch.Tensor) -> Tokens:
@@ -138,16 +152,19 @@ def mixed(one: Tokens, other: Tokens, chosen: torch.Tensor) -> Tokens:
 
 @torch.no_grad()
 def look_at(network: Autoencoder, sample: Tokens) -> dict[str, float]:
-    """Losses on crystals it never saw, and the share that decodes to its own positions and elements."""
-    found = network(sample)
-    told = {f"validation {name}": float(getattr(found, name)) for name in PARTS}
+    """Costs of crystals it never saw, copied and invented, and the share that decodes to the same positions."""
+    number = len(sample)
+    nothing, zeros = torch.zeros(number, network.conditions), torch.zeros(number)
+    told: dict[str, float] = {}
+    for kind, level in (("copied", zeros), ("invented", zeros + 1)):
+        found = network(sample, level, nothing, zeros)
+        told |= {f"{kind} {name}": float(getattr(found, name)) for name in PARTS if name != "divergence"}
     z = network.encode(sample)
-    for noise, copied in ((0.0, False), (0.1, False), (0.1, True)):
-        decoded = network.decode(z + noise * torch.randn_like(z), Decoding(altered=copied), seeded(0))
-        kind = "copied" if copied else "decoded"
-        told[f"{kind} at noise {noise}"] = float(same_sites(sample, decoded).float().mean())
-    told["deviation of z"] = float(z.std(dim=0).mean())
-    return told
+    for noise in (0.0, 0.1):
+        moved = network.copying(z + noise * torch.randn_like(z))
+        same = same_sites(sample, network.decode(moved, Decoding(), seeded(0)))
+        told[f"recovered at noise {noise}"] = float(same.float().mean())
+    return told | {"deviation of z": float(z.std(dim=0).mean())}
 
 
 def same_sites(one: Tokens, other: Tokens) -> torch.Tensor:
@@ -160,41 +177,3 @@ def same_sites(one: Tokens, other: Tokens) -> torch.Tensor:
         return torch.cat([tokens.group.unsqueeze(1), names], dim=1)
 
     return (key(one) == key(other)).all(dim=1)
-
-
-@torch.no_grad()
-def latents(network: Autoencoder, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation (N, latent) of every crystal's z."""
-    told = [network.encoder(tokens[slice(k, k + 512)]) for k in range(0, len(tokens), 512)]
-    return torch.cat([mean for mean, _ in told]), torch.cat([(0.5 * spread).exp() for _, spread in told])
-
-
-def train_flow(
-    flow: Flow, network: Autoencoder, corpus: Corpus, course: Course, folder: Path, seed: int, tell: Report
-) -> None:
-    """Trains the flow over the latents of a trained autoencoder, or the rest of it."""
-    mean, spread = latents(network, corpus.train)
-    flow.center.copy_(mean.mean(dim=0))
-    flow.spread.copy_((mean.std(dim=0) ** 2 + (spread**2).mean(dim=0)).sqrt())
-    training = Training("flow", flow, course, folder)
-    torch.manual_seed(seed + training.step)
-    generator = seeded(seed + training.step)
-    batches = corpus.batches(course.batch, generator)
-    unseen = latents(network, corpus.validation)[0]
-    asked = drawn_conditions(
-        corpus.validation, torch.full((len(unseen), len(corpus.scales)), math.nan), seeded(0)
-    ).joined()
-
-    def losses() -> Iterator[dict[str, torch.Tensor]]:
-        for chosen in batches:
-            told = drawn_conditions(corpus.train[chosen], corpus.train_properties[chosen], generator).joined()
-            z = mean[chosen] + spread[chosen] * torch.randn_like(spread[chosen])
-            yield {"loss": flow.loss(z, told)}
-
-    @torch.no_grad()
-    def look() -> dict[str, float]:
-        return {"validation loss": float(flow.loss(unseen, asked))}
-
-    flow.train()
-    training.run(losses(), look, tell)
-    flow.eval()

@@ -11,12 +11,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from generators.latent.asking import Scale
+from generators.latent.asking import Scale, number_of_conditions
 from generators.latent.autoencoder import Autoencoder
-from generators.latent.flow import Flow
 from generators.latent.model import Shape
 
 SHIPPED = Path(__file__).parent / "weights" / "latent.safetensors"
+SHARED, SHARED_WITH = "decoder.positions.", "encoder.positions."
+"""Encoder and decoder embed positions alike; one of the two is written."""
 VERSION = "1"
 """Weights of another version are refused: tokens or layers differ."""
 
@@ -27,26 +28,22 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True)
 class Model:
-    """Autoencoder and flow, the properties the flow knows, and what the weights were trained on."""
+    """The autoencoder, the properties it knows, and what the weights were trained on."""
 
     autoencoder: Autoencoder
-    flow: Flow
     scales: tuple[Scale, ...]
     told: dict[str, str] = field(default_factory=dict)
 
 
 def new_model(shape: Shape, scales: Sequence[Scale]) -> Model:
     """Untrained."""
-    return Model(Autoencoder(shape), Flow(shape.latent, len(scales)), tuple(scales))
+    return Model(Autoencoder(shape, number_of_conditions(len(scales))), tuple(scales))
 
 
 def save(model: Model, file: Path) -> None:
     """Writes the weights in half precision, whole or not at all."""
-    tensors = {f"autoencoder.{k}": v for k, v in model.autoencoder.state_dict().items()}
-    tensors |= {f"flow.{k}": v for k, v in model.flow.state_dict().items()}
-    distinct = {
-        k: v.half().clone().contiguous() for k, v in tensors.items() if ".decoder.positions." not in k
-    }
+    tensors = model.autoencoder.state_dict()
+    distinct = {k: v.half().clone().contiguous() for k, v in tensors.items() if not k.startswith(SHARED)}
     about = {
         "version": VERSION,
         "shape": json.dumps(asdict(model.autoencoder.shape)),
@@ -73,22 +70,24 @@ def load(file: Path) -> Model:
         )
     scales = tuple(Scale(**scale) for scale in json.loads(about["scales"]))
     model = new_model(Shape(**json.loads(about["shape"])), scales)
-    for name, part in (("autoencoder", model.autoencoder), ("flow", model.flow)):
-        mine = {k.removeprefix(f"{name}."): v for k, v in held.items() if k.startswith(f"{name}.")}
-        mine |= {
-            k.replace("encoder.", "decoder.", 1): v
-            for k, v in mine.items()
-            if k.startswith("encoder.positions.")
-        }
-        part.load_state_dict(mine)
-        part.eval()
-    return Model(model.autoencoder, model.flow, scales, json.loads(about["told"]))
+    shared = {k.replace("encoder.", "decoder.", 1): v for k, v in held.items() if k.startswith(SHARED_WITH)}
+    model.autoencoder.load_state_dict(held | shared)
+    model.autoencoder.eval()
+    return Model(model.autoencoder, scales, json.loads(about["told"]))
 
 
-def number_of_parameters(model: Model) -> int:
-    """Of both networks, shared ones once."""
-    found = {id(p): p.numel() for part in (model.autoencoder, model.flow) for p in part.parameters()}
-    return sum(found.values())
+def begun(scales: Sequence[Scale], start: Path | None, seed: int) -> Model:
+    """A model to train: untrained, or with the weights of another with as many properties. Raises WeightsError."""
+    torch.manual_seed(seed)
+    model = new_model(Shape(), scales)
+    if start is None:
+        return model
+    other = load(start)
+    if len(other.scales) != len(scales):
+        known = ", ".join(scale.name for scale in other.scales) or "no property"
+        raise WeightsError(f"{start}: knows {known}; name as many properties, in the same order")
+    model.autoencoder.load_state_dict(other.autoencoder.state_dict())
+    return model
 
 
 def seeded(seed: int) -> torch.Generator:

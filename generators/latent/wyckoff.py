@@ -7,7 +7,6 @@ symmetry moyopy's.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
+from materials.symmetry import NoSymmetryError, find_dataset
+
 Array = npt.NDArray[np.float64]
 
 SYMPREC = 0.1
 """angstrom; what the Materials Project takes."""
-logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns of every cell that is not primitive
 FITS = 0.02
 """How far, in fractional coordinates, an atom may lie from its position."""
 PRIMITIVE: dict[str, list[list[float]]] = {
@@ -33,10 +33,6 @@ PRIMITIVE: dict[str, list[list[float]]] = {
     "R": [[2 / 3, 1 / 3, 1 / 3], [-1 / 3, 1 / 3, 1 / 3], [-1 / 3, -2 / 3, 1 / 3]],
 }
 """Rows: primitive vectors in those of the conventional cell, by the letter of the centring."""
-
-
-class NoSymmetryError(ValueError):
-    """A structure whose symmetry is not found, or whose atoms do not fit the positions of its group."""
 
 
 @dataclass(frozen=True)
@@ -164,13 +160,7 @@ def find_symmetry(structure: pmg.Structure, symprec: float = SYMPREC) -> Wyckoff
 
     Raises NoSymmetryError where none is found within `symprec` (angstrom).
     """
-    cell = moyopy.Cell(
-        structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), [s.Z for s in structure.species]
-    )
-    try:
-        found = moyopy.MoyoDataset(cell, symprec=symprec, setting=moyopy.Setting.standard())
-    except (ValueError, RuntimeError) as error:
-        raise NoSymmetryError(f"no symmetry was found ({error})") from error
+    found = find_dataset(structure, symprec, moyopy.Setting.standard())
     group = space_group(found.number)
     standard = found.std_cell
     lattice = pmg.Lattice(standard.basis)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generators.latent.asking import Scale
-from generators.latent.regions import LARGEST, SMALLEST, START, around, between, radii
+from generators.latent.model import noised
+from generators.latent.regions import LARGEST, SMALLEST, START, between, radii
 from generators.latent.targets import wanted_values
 from generators.latent.weights import seeded
 from materials.archive import Archive, Progress, Record
@@ -60,7 +61,7 @@ def test_crossings_say_nothing_of_a_region() -> None:
 @given(st.integers(0, 2**32), st.floats(0, 1))
 def test_moves_keep_the_prior(seed: int, radius: float) -> None:
     start = torch.randn(64, 192, generator=seeded(seed))
-    moved = around(start, torch.full((64,), radius), seeded(seed + 1))
+    moved = noised(start, torch.full((64,), radius), torch.randn(64, 192, generator=seeded(seed + 1)))
     assert float(moved.mean()) == pytest.approx(0.0, abs=0.05)
     assert float(moved.std()) == pytest.approx(1.0, abs=0.05)
     likeness = float((moved * start).mean())

@@ -51,16 +51,14 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             str(folder),
             "--properties",
             "band_gap",
-            "--flow-steps",
-            "5",
             "--steps",
         ]
         first = CliRunner().invoke(train.app, [*arguments, "10"])
         assert first.exit_code == 0, first.output
         second = CliRunner().invoke(train.app, [*arguments, "20"])
     assert second.exit_code == 0, second.output
-    assert "autoencoder 20:" in second.output
-    assert "autoencoder 10:" not in second.output
+    assert "\n20: " in second.output
+    assert "\n10: " not in second.output
     return folder
 
 
