@@ -2,44 +2,33 @@
 
     python -m experiments.build_known_materials TABLE.csv.xz
 
-The table has the columns material_id, formula, spacegroup and nsites_primitive, plain or xz-compressed.
+The table is in the mp_20 layout, plain or xz-compressed. Symmetries are found anew, as those of a question are.
 """
 
 from __future__ import annotations
 
-import csv
-import lzma
 import sys
-from collections.abc import Iterator
+from multiprocessing import Pool
 from pathlib import Path
 from typing import Annotated
 
-import pymatgen.core as pmg
 import typer
 
-from experiments.training_tables import TableError, named_errors
+from experiments.training_tables import named_errors
+from generators.latent.reading import Row, read_rows
 from materials.known import FILE, KnownMaterials, Symmetry
+from materials.symmetry import NoSymmetryError
 
-COLUMNS = ("material_id", "formula", "spacegroup", "nsites_primitive")
+TOLERANCE = 0.1
+"""angstrom; what the Materials Project takes."""
 
-csv.field_size_limit(sys.maxsize)
 
-
-def phases(table: Path) -> Iterator[tuple[str, str, Symmetry]]:
-    """(material id, reduced formula, symmetry) of every row. Raises TableError for a row that has none."""
-    with (lzma.open if table.suffix == ".xz" else open)(table, "rt", newline="", encoding="utf-8") as handle:
-        rows = csv.DictReader(handle)
-        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
-            raise TableError(f"{table}: no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-        for row in rows:
-            try:
-                formula = str(pmg.Composition(row["formula"], strict=True).reduced_formula)
-                symmetry = Symmetry.of(int(row["spacegroup"]), int(row["nsites_primitive"]))
-            except ValueError as error:
-                place = f"{table}, row {rows.line_num} ({row['material_id']})"
-                raise TableError(f"{place}: {error}; correct it or drop the row") from error
-            yield row["material_id"], formula, symmetry
+def phase(row: Row) -> tuple[str, str, Symmetry] | None:
+    """Material id, reduced formula and prototype; None where no symmetry is found."""
+    try:
+        return row.material_id, row.formula, Symmetry.of(row.structure(), TOLERANCE)
+    except NoSymmetryError:
+        return None
 
 
 def main(
@@ -48,10 +37,15 @@ def main(
 ) -> None:
     """Writes the index; of materials with equal symmetry the one with the lowest number, the oldest, gives its id."""
     with named_errors():
-        found = sorted(phases(table), key=_age)
+        rows = list(read_rows(table))
+    with Pool(2) as pool:
+        phases = pool.map(phase, rows, chunksize=256)
+    found = sorted((one for one in phases if one is not None), key=_age)
     known = KnownMaterials.of(found)
     known.save(out)
-    typer.echo(f"{len(found)} materials, {len(known)} of them different; {out.stat().st_size:,} bytes")
+    typer.echo(
+        f"{len(found)} of {len(rows)} materials, {len(known)} of them different; {out.stat().st_size:,} bytes"
+    )
 
 
 def _age(phase: tuple[str, str, Symmetry]) -> tuple[int, str]:

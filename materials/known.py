@@ -1,4 +1,4 @@
-"""Known or new, offline: the structures of the Materials Project by formula, space group and size, without coordinates.
+"""Known or new, offline: the structures of the Materials Project by formula, space group and occupied positions.
 
 The index holds all 155,345 ordered structures of Materials Project v2023.11.1 (CC-BY 4.0; Jain et al., APL Mater. 1,
 011002 (2013)), those that trained models leave out for benchmarks too: it tells what is known, and nothing is learned
@@ -8,7 +8,9 @@ from it. experiments/build_known_materials.py makes it.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,21 +48,37 @@ Keys = npt.NDArray[np.uint64]
 
 
 class Symmetry(NamedTuple):
-    """Space group, mirror images counted as one, and atoms in the primitive cell."""
+    """Space group, mirror images counted as one, and what is on which positions: a label of the prototype.
+
+    positions: for every orbit the element, its atoms in the primitive cell and its site symmetry, sorted. Letters would
+    depend on the choice of the origin and of the axes.
+    """
 
     group: int
-    atoms: int
+    positions: str
 
     @classmethod
-    def of(cls, number: int, atoms: int) -> Symmetry:
-        """From a space group's number in the International Tables."""
-        return cls(MIRRORED.get(number, number), atoms)
+    def of(cls, structure: pmg.Structure, tolerance: float) -> Symmetry:
+        """Of an ordered structure, within a tolerance in angstrom. Raises NoSymmetryError."""
+        found = find_dataset(structure, tolerance)
+        cells = len(structure) / len(found.prim_std_cell.numbers)
+        sizes = Counter(found.orbits)
+        orbits = sorted(
+            f"{structure[first].specie.symbol}{size / cells:g}{_directionless(found.site_symmetry_symbols[first])}"
+            for first, size in sizes.items()
+        )
+        return cls(MIRRORED.get(found.number, found.number), " ".join(orbits))
+
+
+def _directionless(site_symmetry: str) -> str:
+    """A site symmetry without the directions of its elements: 'm..' and '.m.' are one in another setting."""
+    return "".join(sorted(site_symmetry.replace(".", "")))
 
 
 class KnownMaterials:
-    """Which formulas are known, and with which space groups and numbers of atoms in the primitive cell.
+    """Which formulas are known, and on which positions of which space groups.
 
-    keys: sorted [n]; the upper half of each is a hash of the reduced formula, the lower one of formula and symmetry.
+    keys: sorted [n]; the upper half of each is a hash of the reduced formula, the lower one of formula and prototype.
     ids: [n], material ids such as mp-149, as ASCII.
     """
 
@@ -98,7 +116,7 @@ class KnownMaterials:
         return place < len(self._keys) and int(self._keys[place]) >> 32 == start >> 32
 
     def find(self, structure: pmg.Structure) -> str | None:
-        """The id of a known structure with the formula, space group and primitive cell's size of an ordered one.
+        """The id of a known structure with the formula, space group and occupied positions of an ordered one.
 
         None where there is none, and for partial occupancies, which the index does not hold. The first of TOLERANCES
         that finds one decides. A polymorph of equal symmetry is taken for the known one: `known_exactly` tells.
@@ -120,11 +138,8 @@ def symmetries(structure: pmg.Structure, tolerances: Iterable[float]) -> Iterato
     It does not depend on the cell, the origin, the order of axes or the naming of equivalent positions.
     """
     for tolerance in tolerances:
-        try:
-            found = find_dataset(structure, tolerance)
-        except NoSymmetryError:
-            continue
-        yield Symmetry.of(found.number, len(found.prim_std_cell.numbers))
+        with suppress(NoSymmetryError):
+            yield Symmetry.of(structure, tolerance)
 
 
 def known_exactly(
@@ -156,4 +171,4 @@ def _hash(text: str) -> int:
 
 
 def _key(formula: str, symmetry: Symmetry) -> int:
-    return _hash(formula) << 32 | _hash(f"{formula} {symmetry.group} {symmetry.atoms}")
+    return _hash(formula) << 32 | _hash(f"{formula} {symmetry.group} {symmetry.positions}")

@@ -115,16 +115,13 @@ def polymorphs(rows: Sequence[Row], samples: int, rng: np.random.Generator) -> M
         exact = IdentityIndex()
         for one in others:
             exact.add(one.material_id, Crystal(one.structure()))
-        index = KnownMaterials.of((one.material_id, one.formula, symmetry_of(one)) for one in others)
+        index = KnownMaterials.of(
+            (one.material_id, one.formula, Symmetry.of(one.structure(), 0.1)) for one in others
+        )
         same = exact.find(Crystal(row.structure())) is not None
         found = index.find(row.structure()) is not None
         counts[f"{'a double' if same else 'no double'} among its formula, {'known' if found else 'new'}"] += 1
     return counts
-
-
-def symmetry_of(row: Row) -> Symmetry:
-    """As the table states it."""
-    return Symmetry.of(int(row.columns["spacegroup"]), int(row.columns["nsites_primitive"]))
 
 
 if __name__ == "__main__":
