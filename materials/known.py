@@ -64,7 +64,7 @@ class Symmetry(NamedTuple):
         cells = len(structure) / len(found.prim_std_cell.numbers)
         sizes = Counter(found.orbits)
         orbits = sorted(
-            f"{structure[first].specie.symbol}{size / cells:g}{_directionless(found.site_symmetry_symbols[first])}"
+            f"{structure[first].specie.symbol}{size / cells:g}:{_directionless(found.site_symmetry_symbols[first])}"
             for first, size in sizes.items()
         )
         return cls(MIRRORED.get(found.number, found.number), " ".join(orbits))

@@ -1,0 +1,76 @@
+"""How well the latent generator keeps to a band gap that is asked for, judged by a head that saw none of its formulas.
+
+    python -m experiments.benchmarks.conditioning formulas mp20_like_36k.csv.xz --splits train,train_bt --out seen.csv
+    python -m experiments.training_tables mp20_like_36k.csv.xz --out features
+    python -m experiments.train_heads band_gap mp20_like_36k.csv.xz --leave-out seen.csv --out judge
+    python -m generators.latent.sample -n 200 --band-gap 3 --weights latent.safetensors --out gap_3.extxyz
+    python -m experiments.benchmarks.sun run gap_3.extxyz --out runs/sun/gap_3 --reference mp2023_11.csv.xz
+    python -m experiments.benchmarks.conditioning judge runs/sun/gap_3 --asked 3 --head judge/band_gap_union.safetensors
+
+The judge tells the gap of each relaxed crystal; one that has none (invalid, not converged) counts as missed.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from experiments.benchmarks.sun import RELAXED, read_samples
+from experiments.benchmarks.sun_report import JUDGED
+from generators.latent.reading import read_rows
+from surrogates.heads.band_gap import BandGapHead
+from surrogates.heads.shipped import DESCRIPTORS
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+WITHIN = 0.5
+"""eV"""
+
+
+@app.command()
+def formulas(
+    table: Annotated[Path, typer.Argument(help="What the generator learned from.", exists=True)],
+    splits: Annotated[str, typer.Option(help="Of which splits, comma between.")],
+    out: Annotated[Path, typer.Option(help="CSV to write.")],
+) -> None:
+    """Writes the reduced formulas that the generator has seen."""
+    seen = sorted({row.formula for row in read_rows(table) if row.split in splits.split(",")})
+    with out.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["reduced_formula"])
+        writer.writerows([formula] for formula in seen)
+    typer.echo(f"{out}: {len(seen)} formulas")
+
+
+@app.command()
+def judge(
+    run: Annotated[Path, typer.Argument(help="Folder of a S.U.N. run.", exists=True)],
+    asked: Annotated[float, typer.Option(help="The gap that was asked for, eV.")],
+    head: Annotated[Path, typer.Option(help="What train_heads wrote.", exists=True)],
+) -> None:
+    """Prints the share of all structures drawn whose gap, as judged, is within 0.5 eV of what was asked."""
+    drawn = len((run / JUDGED).read_text().splitlines())
+    crystals = [one.crystal for one in read_samples(run / RELAXED) if one.crystal is not None]
+    described = DESCRIPTORS["structure"].build().describe(crystals).astype(np.float64)
+    gaps = BandGapHead.load(head).predict(crystals, described).value
+    near = int((np.abs(gaps - asked) <= WITHIN).sum())
+    typer.echo(
+        json.dumps(
+            {
+                "asked": asked,
+                "drawn": drawn,
+                "relaxed": len(crystals),
+                "near": near,
+                "share": round(near / drawn, 4),
+                "median gap": round(float(np.median(gaps)), 3),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    app()
