@@ -41,6 +41,11 @@ class Conditions:
         return torch.cat([getattr(self, f.name) for f in fields(self)], dim=1)
 
 
+def allowed_elements(joined: torch.Tensor) -> torch.Tensor:
+    """Which elements (B, ELEMENTS) joined conditions allow; none where they do not say."""
+    return joined[:, :ELEMENTS] > 0
+
+
 def nothing_asked(number: int, properties: int) -> Conditions:
     """No condition at all."""
     sizes = (ELEMENTS, ELEMENTS, ELEMENTS, GROUPS, 2, 2 * properties)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from generators.latent.asking import allowed_elements
 from generators.latent.model import BINS, SMEAR, Decoder, Encoder, Losses, Positions, Shape, Told, noised
 from generators.latent.tokens import ELEMENTS, GROUPS, LETTERS, MOST_SITES, Tokens, free_lattice
 
@@ -18,7 +19,7 @@ SHARPEST = 2
 
 @dataclass(frozen=True)
 class Decoding:
-    """How decisions are drawn: temperatures (0 takes the likeliest), allowed elements and groups, most atoms.
+    """How decisions are drawn: temperatures (0 takes the likeliest), allowed groups, most atoms.
 
     guidance: 1 obeys conditions as learned, more exaggerates them.
     """
@@ -26,7 +27,6 @@ class Decoding:
     temperature: float = 0.0
     coordinate_temperature: float = 0.0
     guidance: float = 1.0
-    elements: tuple[int, ...] = ()
     groups: tuple[int, ...] = ()
     most_atoms: int = 20
 
@@ -134,6 +134,9 @@ class _Decoding:
         self.known = [decoder.known(told)]
         if how.guidance != 1:
             self.known.append(decoder.known(replace(told, asked=torch.zeros_like(told.asked))))
+        named = allowed_elements(told.asked)
+        self.allowed = (named | ~named.any(dim=1, keepdim=True)) & (torch.arange(ELEMENTS) > 0)
+        self.memories: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in self.known]
         self.group = self._draw(self._group_logits(), how.temperature)
         self.letter = torch.zeros(self.number, 0, dtype=torch.long)
         self.element = torch.zeros(self.number, 0, dtype=torch.long)
@@ -144,16 +147,27 @@ class _Decoding:
 
     def run(self) -> Tokens:
         """Positions until every crystal stops, then lattices."""
+        hidden = self._advance([self.decoder.beginning(known, self.group) for known in self.known])
+        at_stop = hidden
         for _ in range(MOST_SITES):
-            self._step([hidden[:, -1] for hidden in self._hidden()])
+            self._step(hidden)
             if not bool(self.open.any()):
                 break
-        count = self.filled.sum(dim=1)
+            site = self.decoder.positions(self._tokens(torch.zeros(self.number, 6)))[:, -1]
+            hidden = self._advance([site] * len(self.known))
+            going = self.open.unsqueeze(1)
+            at_stop = [torch.where(going, new, old) for new, old in zip(hidden, at_stop, strict=True)]
         lattices = [
-            self.decoder.lattice(hidden[torch.arange(self.number), count], known)[0]
-            for hidden, known in zip(self._hidden(), self.known, strict=True)
+            self.decoder.lattice(end, known)[0] for end, known in zip(at_stop, self.known, strict=True)
         ]
         return self._tokens(self._guided(lattices))
+
+    def _advance(self, tokens: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What is known (B, width) after one more token, with conditions and, where guided, without."""
+        return [
+            self.decoder.advance(known, token, memory)
+            for known, token, memory in zip(self.known, tokens, self.memories, strict=True)
+        ]
 
     def _guided(self, answers: Sequence[torch.Tensor]) -> torch.Tensor:
         """What follows from the answers with conditions and, where guided, without."""
@@ -165,12 +179,6 @@ class _Decoding:
     def _tokens(self, lattice: torch.Tensor) -> Tokens:
         return Tokens(self.group, lattice, self.letter, self.element, self.parameters, self.filled)
 
-    def _hidden(self) -> list[torch.Tensor]:
-        sites = None
-        if self.letter.shape[1]:
-            sites = self.decoder.positions(self._tokens(torch.zeros(self.number, 6)))
-        return [self.decoder.hidden(known, self.group, sites) for known in self.known]
-
     def _step(self, hidden: Sequence[torch.Tensor]) -> None:
         how, decoder, positions = self.how, self.decoder, self.decoder.positions
         logits = self._guided([decoder.letters(one.unsqueeze(1), self.group)[:, 0] for one in hidden])
@@ -179,7 +187,7 @@ class _Decoding:
         letter = chosen.clamp(max=LETTERS - 1) * going
         position = positions.position(self.group, letter)
         logits = self._guided([decoder.elements(one, position) for one in hidden])
-        element = self._draw(_only(logits, how.elements or tuple(range(1, ELEMENTS))), how.temperature)
+        element = self._draw(logits.masked_fill(~self.allowed, -1e9), how.temperature)
         free = positions.free[self.group, letter]
         parameters = torch.zeros(self.number, 3)
         for axis in range(3):

@@ -198,11 +198,9 @@ class Decoder(nn.Module):
         trusted = told.z * (1 - told.level**2).sqrt().unsqueeze(1)
         return torch.cat([trusted, context], dim=1)
 
-    def hidden(self, known: torch.Tensor, group: torch.Tensor, sites: torch.Tensor | None) -> torch.Tensor:
-        """(B, 1 + S, width): at k, what is known before position k."""
-        sequence = (self.group(group) + self.entry(known)).unsqueeze(1)
-        if sites is not None:
-            sequence = torch.cat([sequence, sites], dim=1)
+    def hidden(self, known: torch.Tensor, group: torch.Tensor, sites: torch.Tensor) -> torch.Tensor:
+        """(B, 1 + S, width): at k, what is known before position k of the embedded `sites` (B, S, width)."""
+        sequence = torch.cat([self.beginning(known, group).unsqueeze(1), sites], dim=1)
         length = sequence.shape[1]
         mask = torch.ones(length, length, dtype=torch.bool, device=known.device).triu(1)
         for layer, reminder in zip(self.layers.layers, self.reminders, strict=True):
@@ -210,6 +208,41 @@ class Decoder(nn.Module):
             sequence = layer(sequence + reminder(known).unsqueeze(1), src_mask=mask)
         hidden: torch.Tensor = self.layers.norm(sequence)  # type: ignore[misc]
         return hidden
+
+    def advance(
+        self, known: torch.Tensor, token: torch.Tensor, memory: list[tuple[torch.Tensor, torch.Tensor]]
+    ) -> torch.Tensor:
+        """(B, width): what is known after one more token (B, width), as `hidden` would tell.
+
+        memory: keys and values of the tokens before, by layer; empty at the beginning, and written on.
+        """
+        sequence = token.unsqueeze(1)
+        for number, (layer, reminder) in enumerate(zip(self.layers.layers, self.reminders, strict=True)):
+            sequence = sequence + reminder(known).unsqueeze(1)
+            attention = layer.self_attn
+            mixed = F.linear(layer.norm1(sequence), attention.in_proj_weight, attention.in_proj_bias)
+            query, key, value = (
+                part.view(len(part), 1, attention.num_heads, -1).transpose(1, 2)
+                for part in mixed.chunk(3, dim=-1)
+            )
+            if number < len(memory):
+                key, value = (
+                    torch.cat([old, new], dim=2)
+                    for old, new in zip(memory[number], (key, value), strict=True)
+                )
+                memory[number] = key, value
+            else:
+                memory.append((key, value))
+            seen = F.scaled_dot_product_attention(query, key, value)
+            sequence = sequence + attention.out_proj(seen.transpose(1, 2).flatten(2))
+            sequence = sequence + layer.linear2(F.gelu(layer.linear1(layer.norm2(sequence))))
+        found: torch.Tensor = self.layers.norm(sequence)[:, 0]  # type: ignore[misc]
+        return found
+
+    def beginning(self, known: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
+        """The first token (B, width): the group."""
+        found: torch.Tensor = self.group(group) + self.entry(known)
+        return found
 
     def letters(self, hidden: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
         """Logits (B, K, 28) of each letter of the group, the stop last, from hidden (B, K, width)."""

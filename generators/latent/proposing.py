@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pymatgen.core import Element
 
 from generators.base import Generator, Guide
-from generators.latent.asking import conditions_of
+from generators.latent.asking import Conditions, conditions_of
 from generators.latent.autoencoder import Decoding
 from generators.latent.best import Best, Draw, held_as
 from generators.latent.learning import Tuning, save_tuning, tuned
@@ -24,7 +25,7 @@ from materials.archive import Archive, Progress
 from materials.base import Candidate, Crystal, Origin
 from materials.space import Space
 
-BATCH = 32
+BATCH = 128
 MOST_MISSES = 3_000
 """Crystals drawn in a row without anything new after which the space counts as exhausted."""
 NEAR_BEST, CROSSED = 0.35, 0.15
@@ -104,13 +105,22 @@ class Latent(Generator):
         """Conditions (number, n) that say only which elements are allowed and required."""
         return conditions_of(self._wish, number, self._model.scales).joined()
 
+    def _with_enough_elements(self, asked: Conditions, generator: torch.Generator) -> None:
+        """Asks each crystal for elements of the space, drawn at random: as many as the space demands at least."""
+        allowed = torch.tensor([Element(symbol).Z for symbol in self._space.elements])
+        order = torch.rand(len(asked), len(allowed), generator=generator) - 2.0 * asked.required[:, allowed]
+        place = order.argsort(dim=1).argsort(dim=1)
+        asked.required[:, allowed] = (place < self._space.number_of_elements[0]).float()
+
     def _targets(
         self, archive: Archive, number: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Conditions (number, n) that say all the campaign wants, and the values they ask for."""
         values = wanted_values(archive, self._model.scales, number, generator)
-        wish = replace(self._wish, properties=values)
-        return conditions_of(wish, number, self._model.scales).joined(), values
+        asked = conditions_of(replace(self._wish, properties=values), number, self._model.scales)
+        if not self._wish.formula:
+            self._with_enough_elements(asked, generator)
+        return asked.joined(), values
 
     def _under_targets(self, archive: Archive, generator: torch.Generator) -> Draw:
         asked, values = self._targets(archive, BATCH, generator)

@@ -69,13 +69,10 @@ def invented(model: Model, asked: torch.Tensor, generator: torch.Generator) -> T
 
 def decoding_of(wish: Wish, manner: Manner, most_atoms: int) -> Decoding:
     """How the wish bounds every decision of the decoder; `most_atoms` where it asks for no number of atoms."""
-    of_formula = tuple(e.symbol for e in pmg.Composition(wish.formula)) if wish.formula else ()
-    named = wish.elements or of_formula
     return Decoding(
         temperature=manner.temperature,
         coordinate_temperature=manner.coordinate_temperature,
         guidance=manner.guidance,
-        elements=tuple(pmg.Element(symbol).Z for symbol in named),
         groups=() if wish.group is None else (wish.group,),
         most_atoms=most_atoms if wish.atoms is None else wish.atoms,
     )
