@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from materials.archive import Archive, Progress
 from materials.base import Candidate, Crystal, Origin
 from materials.space import Space
 
-BATCH = 128
+BATCH = 64
 MOST_MISSES = 3_000
 """Crystals drawn in a row without anything new after which the space counts as exhausted."""
 NEAR_BEST, CROSSED = 0.35, 0.15
@@ -34,6 +35,13 @@ FEWEST_GOOD, MOST_GOOD = 5, 64
 """Crystals to learn from during a campaign."""
 GUIDANCE = 1.5
 TEMPERATURE = 0.9
+
+
+class Sort(NamedTuple):
+    """A way to draw, and its share of the proposals."""
+
+    name: str
+    share: float
 
 
 class Latent(Generator):
@@ -73,30 +81,35 @@ class Latent(Generator):
         Ends early after MOST_MISSES crystals in a row that gave nothing new.
         """
         known = known_materials(archive)
+        streams = self._streams(archive, rng)
+        drawn = dict.fromkeys(streams, 0)
         misses = 0
-        for drawn in self._draws(archive, rng):
-            for candidate in self._candidates(drawn, rng):
-                misses += 1
-                if candidate is not None and known.find(candidate.material) is None:
-                    known.add(candidate.id, candidate.material)
-                    misses, n = 0, n - 1
-                    yield candidate
-                if n <= 0 or misses >= MOST_MISSES:
-                    return
+        while n > 0 and misses < MOST_MISSES:
+            sort = min(streams, key=lambda one: (drawn[one] + 1) / one.share)
+            candidate = next(streams[sort])
+            misses += 1
+            if candidate is not None and known.find(candidate.material) is None:
+                known.add(candidate.id, candidate.material)
+                misses, n = 0, n - 1
+                drawn[sort] += 1
+                yield candidate
 
-    def _draws(self, archive: Archive, rng: np.random.Generator) -> Iterator[Draw]:
-        """Batches without end, each of one sort."""
+    def _streams(self, archive: Archive, rng: np.random.Generator) -> dict[Sort, Iterator[Candidate | None]]:
+        """Candidates without end, of every sort that can be drawn; those that fail are None."""
         generator = _torch_generator(rng)
         asked = self._elements(BATCH)
         best = Best.of(archive, self._tuned)
-        while True:
-            sort = rng.random()
-            if len(best.records) > 1 and sort < CROSSED:
-                yield best.crossed(asked, rng, generator)
-            elif best.records and sort < CROSSED + NEAR_BEST:
-                yield best.near(asked, rng, generator)
-            else:
-                yield self._under_targets(archive, generator)
+        sorts = {Sort("asked", 1 - NEAR_BEST - CROSSED): lambda: self._under_targets(archive, generator)}
+        if best.records:
+            sorts[Sort("near", NEAR_BEST)] = lambda: best.near(asked, rng, generator)
+        if len(best.records) > 1:
+            sorts[Sort("between", CROSSED)] = lambda: best.crossed(asked, rng, generator)
+
+        def stream(draw: Callable[[], Draw]) -> Iterator[Candidate | None]:
+            while True:
+                yield from self._candidates(draw(), rng)
+
+        return {sort: stream(draw) for sort, draw in sorts.items()}
 
     def _how(self, guidance: float) -> Decoding:
         return decoding_of(self._wish, Manner(guidance, TEMPERATURE), self._space.number_of_atoms[1])
