@@ -87,11 +87,11 @@ class Latent(Generator):
         while n > 0 and misses < MOST_MISSES:
             sort = min(streams, key=lambda one: (drawn[one] + 1) / one.share)
             candidate = next(streams[sort])
+            drawn[sort] += 1  # a sort that gives nothing new must not keep the others from their turn
             misses += 1
             if candidate is not None and known.find(candidate.material) is None:
                 known.add(candidate.id, candidate.material)
                 misses, n = 0, n - 1
-                drawn[sort] += 1
                 yield candidate
 
     def _streams(self, archive: Archive, rng: np.random.Generator) -> dict[Sort, Iterator[Candidate | None]]:
