@@ -76,6 +76,9 @@ def main(
     except (ImpossibleWishError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    if not drawn:
+        typer.echo(f"error: none of {tried.number} crystals drawn met the wishes; loosen them", err=True)
+        raise typer.Exit(2)
     known = _write(out, drawn)
     typer.echo(
         f"{out}: {len(drawn)} crystals of {tried.number} drawn; {known} have formula and symmetry of a known one"

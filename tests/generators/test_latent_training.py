@@ -94,6 +94,7 @@ def test_equal_seeds_give_equal_crystals(trained: Path) -> None:
     [
         (["--elements", "Li,Xx"], "'Xx' is no element"),
         (["--elements", "Li,Cl", "--required", "Na"], "Na is required but not among the allowed elements"),
+        (["--atoms", "500"], "none of 256 crystals drawn met the wishes"),
         (["--group", "231"], "space group 231 does not exist"),
         (["--property", "hardness=3"], "these weights know no hardness; they know band_gap"),
     ],
