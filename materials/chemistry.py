@@ -29,6 +29,7 @@ def is_metal(symbol: str) -> bool:
 
 
 @cache
+@cache
 def electronegativity(symbol: str) -> float:
     """Pauling electronegativity; 0 for the elements that have none, such as argon."""
     with warnings.catch_warnings():

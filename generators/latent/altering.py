@@ -9,6 +9,7 @@ import pymatgen.core as pmg
 import torch
 
 from generators.latent.tokens import ELEMENTS, Tokens, position_table
+from materials.chemistry import electronegativity
 
 KEPT = 0.3
 """How often an element stays what it is."""
@@ -19,7 +20,7 @@ MOVED, SCALED = 0.04, 0.25
 @cache
 def electronegativities() -> torch.Tensor:
     """By atomic number; the order in which elements on one letter are decoded."""
-    return torch.tensor([0.0] + [float(pmg.Element.from_Z(z).X) for z in range(1, ELEMENTS)]).nan_to_num(0.0)
+    return torch.tensor([0.0] + [electronegativity(pmg.Element.from_Z(z).symbol) for z in range(1, ELEMENTS)])
 
 
 def altered(tokens: Tokens, usual: torch.Tensor, generator: torch.Generator) -> Tokens:

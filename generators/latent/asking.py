@@ -13,6 +13,8 @@ from generators.latent.tokens import ELEMENTS, GROUPS, Tokens, position_table
 ASKED = 0.3
 """How often each condition is told in training; a third of the crystals are told nothing at all."""
 ATOMS_SCALE = 20
+COUNTS = 8
+"""Numbers of elements that are told apart; the last stands for more, too."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Conditions:
     """What is asked of B crystals; a row of zeros says nothing.
 
     allowed, required, formula (B, ELEMENTS: atomic fractions), group (B, GROUPS: one-hot), atoms (B, 2: a twentieth of
-    their number, and whether it is asked), properties (B, 2 P: scaled values, and whether each is asked).
+    their number, and whether it is asked), count (B, COUNTS: number of elements, one-hot), balanced (B, 1: whether
+    charges are to balance), properties (B, 2 P: scaled values, and whether each is asked).
     """
 
     allowed: torch.Tensor
@@ -28,6 +31,8 @@ class Conditions:
     formula: torch.Tensor
     group: torch.Tensor
     atoms: torch.Tensor
+    count: torch.Tensor
+    balanced: torch.Tensor
     properties: torch.Tensor
 
     def __len__(self) -> int:
@@ -48,13 +53,13 @@ def allowed_elements(joined: torch.Tensor) -> torch.Tensor:
 
 def nothing_asked(number: int, properties: int) -> Conditions:
     """No condition at all."""
-    sizes = (ELEMENTS, ELEMENTS, ELEMENTS, GROUPS, 2, 2 * properties)
+    sizes = (ELEMENTS, ELEMENTS, ELEMENTS, GROUPS, 2, COUNTS, 1, 2 * properties)
     return Conditions(*(torch.zeros(number, size) for size in sizes))
 
 
 def number_of_conditions(properties: int) -> int:
     """Columns of `Conditions.joined`."""
-    return 3 * ELEMENTS + GROUPS + 2 + 2 * properties
+    return nothing_asked(1, properties).joined().shape[1]
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ class Wish:
     formula: str = ""
     group: int | None = None
     atoms: int | None = None
+    number_of_elements: int | None = None
+    charge_balanced: bool = False
     properties: Mapping[str, float | torch.Tensor] = field(default_factory=dict)
     """A value for all crystals, or one for each."""
 
@@ -100,6 +107,9 @@ def conditions_of(wish: Wish, number: int, scales: Sequence[Scale]) -> Condition
         asked.group[:, wish.group] = 1.0
     if wish.atoms is not None:
         asked.atoms[:] = torch.tensor([wish.atoms / ATOMS_SCALE, 1.0])
+    if wish.number_of_elements is not None:
+        asked.count[:, min(wish.number_of_elements, COUNTS) - 1] = 1.0
+    asked.balanced[:] = float(wish.charge_balanced)
     names = [scale.name for scale in scales]
     for name, value in wish.properties.items():
         if name not in names:
@@ -110,12 +120,23 @@ def conditions_of(wish: Wish, number: int, scales: Sequence[Scale]) -> Condition
     return asked
 
 
-def drawn_conditions(tokens: Tokens, properties: torch.Tensor, generator: torch.Generator) -> Conditions:
-    """Conditions that the crystals meet, some left out at random.
+@dataclass(frozen=True)
+class Facts:
+    """What is known of B crystals.
 
-    properties: (B, P) scaled, not a number where unknown.
+    properties (B, P): scaled, not a number where unknown; balanced (B): whether charges balance.
     """
-    number = len(tokens)
+
+    properties: torch.Tensor
+    balanced: torch.Tensor
+
+    def __getitem__(self, chosen: torch.Tensor) -> Facts:
+        return Facts(self.properties[chosen], self.balanced[chosen])
+
+
+def drawn_conditions(tokens: Tokens, facts: Facts, generator: torch.Generator) -> Conditions:
+    """Conditions that the crystals meet, some left out at random."""
+    number, properties = len(tokens), facts.properties
     asked = nothing_asked(number, properties.shape[1])
 
     def told(share: float = ASKED) -> torch.Tensor:
@@ -134,6 +155,9 @@ def drawn_conditions(tokens: Tokens, properties: torch.Tensor, generator: torch.
     asked.group[:] = torch.nn.functional.one_hot(tokens.group, GROUPS) * (told(0.15) & at_all).unsqueeze(1)
     counted = (told() & at_all).float()
     asked.atoms[:] = torch.stack([atoms_of(tokens) / ATOMS_SCALE * counted, counted], dim=1)
+    elements = present.sum(dim=1).clamp(1, COUNTS) - 1
+    asked.count[:] = torch.nn.functional.one_hot(elements, COUNTS) * (told() & at_all).unsqueeze(1)
+    asked.balanced[:] = (facts.balanced & told() & at_all).float().unsqueeze(1)
     for k in range(properties.shape[1]):
         known = told(0.4) & at_all & properties[:, k].isfinite()
         asked.properties[:, 2 * k] = torch.where(known, properties[:, k], torch.zeros(()))
@@ -153,7 +177,20 @@ def atoms_of(tokens: Tokens) -> torch.Tensor:
     return site_atoms(tokens).sum(dim=1)
 
 
+def element_counts(tokens: Tokens) -> torch.Tensor:
+    """Atoms of each element in each primitive cell (B, ELEMENTS)."""
+    return torch.zeros(len(tokens), ELEMENTS).scatter_add_(1, tokens.element, site_atoms(tokens))
+
+
 def fractions(tokens: Tokens) -> torch.Tensor:
     """Atomic fractions (B, ELEMENTS)."""
-    counts = torch.zeros(len(tokens), ELEMENTS).scatter_add_(1, tokens.element, site_atoms(tokens))
+    counts = element_counts(tokens)
     return counts / counts.sum(dim=1, keepdim=True)
+
+
+def compositions(tokens: Tokens) -> list[pmg.Composition]:
+    """What each primitive cell holds."""
+    return [
+        pmg.Composition({pmg.Element.from_Z(z): counts[z] for z in range(1, ELEMENTS) if counts[z]})
+        for counts in element_counts(tokens).tolist()
+    ]

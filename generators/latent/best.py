@@ -9,9 +9,10 @@ import torch
 
 from generators.latent.model import Told, noised
 from generators.latent.regions import NEAR, START, between, radii
+from generators.latent.symmetry import find_symmetry
 from generators.latent.tokens import MOST_SITES, tokens_of
 from generators.latent.weights import Model
-from generators.latent.wyckoff import WyckoffCrystal, find_symmetry
+from generators.latent.wyckoff import WyckoffCrystal
 from materials.archive import Archive, Record
 from materials.base import Crystal, Material
 from materials.symmetry import NoSymmetryError

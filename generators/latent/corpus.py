@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pymatgen.core import Composition
 from safetensors.torch import load_file, save_file
 
-from generators.latent.asking import Scale
+from generators.latent.asking import Facts, Scale
 from generators.latent.reading import Row, TableError, read_rows, symmetric_crystals
 from generators.latent.tokens import Tokens, tokens_of
 from generators.latent.wyckoff import WyckoffCrystal
 from materials.base import content_hash
+from materials.chemistry import is_charge_balanced
 from materials.leave_out import left_out
 
 TOKENS = ("group", "lattice", "letter", "element", "parameters", "filled")
@@ -30,10 +32,10 @@ class EmptyTableError(TableError):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Training and validation crystals with their properties (N, P: scaled, not a number where unknown)."""
+    """Training crystals with what is known of them, and validation crystals."""
 
     train: Tokens
-    train_properties: torch.Tensor
+    facts: Facts
     validation: Tokens
     scales: tuple[Scale, ...]
 
@@ -82,7 +84,8 @@ def read_corpus(
     values = torch.tensor([[_scaled(row, name, scale) for name, scale in named] for row in rows]).reshape(
         len(rows), len(scales)
     )
-    return Corpus(tokens[chosen], values[chosen], tokens[~chosen], scales)
+    balanced = torch.tensor([is_charge_balanced(Composition(row.formula)) for row in rows])
+    return Corpus(tokens[chosen], Facts(values, balanced)[chosen], tokens[~chosen], scales)
 
 
 def _tokens(rows: Sequence[Row], kept: Path) -> tuple[Tokens, list[Row]]:

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from generators.latent.asking import fractions
+from generators.latent.asking import compositions, fractions
 from generators.latent.autoencoder import Autoencoder, Decoding
 from generators.latent.sampling import invented
-from generators.latent.tokens import Tokens, crystals_of
+from generators.latent.tokens import Tokens
 from generators.latent.weights import Model, seeded
 
 Context = Callable[[int], torch.Tensor]
@@ -127,8 +127,8 @@ def _between(model: Model, learned: Autoencoder, amount: float) -> Model:
 
 
 def _distinct(tokens: Tokens) -> int:
-    crystals = crystals_of(tokens[tokens.filled.any(dim=1)])
-    return len({c.structure().composition.reduced_formula for c in crystals})
+    found = compositions(tokens[tokens.filled.any(dim=1)])
+    return len({composition.reduced_formula for composition in found})
 
 
 def _shares(tokens: Tokens) -> torch.Tensor:

@@ -34,7 +34,7 @@ class Shape:
     heads: int = 6
     encoder_layers: int = 4
     decoder_layers: int = 6
-    dropout: float = 0.1
+    dropout: float = 0.3
     """Of the decoder; the encoder has none."""
 
 

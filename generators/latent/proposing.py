@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from pymatgen.core import Element
 
 from generators.base import Generator, Guide
-from generators.latent.asking import Conditions, conditions_of
+from generators.latent.asking import COUNTS, Conditions, conditions_of
 from generators.latent.autoencoder import Decoding
 from generators.latent.best import Best, Draw, held_as
 from generators.latent.learning import Tuning, save_tuning, tuned
@@ -118,12 +117,12 @@ class Latent(Generator):
         """Conditions (number, n) that say only which elements are allowed and required."""
         return conditions_of(self._wish, number, self._model.scales).joined()
 
-    def _with_enough_elements(self, asked: Conditions, generator: torch.Generator) -> None:
-        """Asks each crystal for elements of the space, drawn at random: as many as the space demands at least."""
-        allowed = torch.tensor([Element(symbol).Z for symbol in self._space.elements])
-        order = torch.rand(len(asked), len(allowed), generator=generator) - 2.0 * asked.required[:, allowed]
-        place = order.argsort(dim=1).argsort(dim=1)
-        asked.required[:, allowed] = (place < self._space.number_of_elements[0]).float()
+    def _numbers_of_elements(self, asked: Conditions, generator: torch.Generator) -> None:
+        """Asks each crystal for one of the space's numbers of elements, drawn at random."""
+        low, high = self._space.number_of_elements
+        high = min(high, COUNTS, len(self._space.elements))
+        number = torch.randint(min(low, high), high + 1, (len(asked),), generator=generator)
+        asked.count[:] = torch.nn.functional.one_hot(number - 1, COUNTS)
 
     def _targets(
         self, archive: Archive, number: int, generator: torch.Generator
@@ -132,7 +131,7 @@ class Latent(Generator):
         values = wanted_values(archive, self._model.scales, number, generator)
         asked = conditions_of(replace(self._wish, properties=values), number, self._model.scales)
         if not self._wish.formula:
-            self._with_enough_elements(asked, generator)
+            self._numbers_of_elements(asked, generator)
         return asked.joined(), values
 
     def _under_targets(self, archive: Archive, generator: torch.Generator) -> Draw:

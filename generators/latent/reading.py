@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pymatgen.core as pmg
 
+from generators.latent.symmetry import find_symmetry
 from generators.latent.tokens import MOST_SITES
-from generators.latent.wyckoff import WyckoffCrystal, find_symmetry
+from generators.latent.wyckoff import WyckoffCrystal
 from materials.reading import crystal_from_cif
 from materials.reference_table import structure_from_text, structure_text
 from materials.symmetry import NoSymmetryError

@@ -26,6 +26,10 @@ Required = Annotated[str, typer.Option(help="All of these, comma between.")]
 Formula = Annotated[str, typer.Option(help="This formula.")]
 Group = Annotated[int | None, typer.Option(help="This space group, 1 to 230.")]
 Atoms = Annotated[int | None, typer.Option(help="So many atoms in the primitive cell.", min=1)]
+NumberOfElements = Annotated[int | None, typer.Option(help="So many different elements.", min=1)]
+ChargeBalanced = Annotated[
+    bool, typer.Option("--charge-balanced", help="Usual oxidation states add up to zero.")
+]
 BandGap = Annotated[float | None, typer.Option(help="PBE band gap, eV.")]
 EnergyAboveHull = Annotated[float | None, typer.Option(help="eV/atom.")]
 Wanted = Annotated[
@@ -51,6 +55,8 @@ def main(
     formula: Formula = "",
     group: Group = None,
     atoms: Atoms = None,
+    number_of_elements: NumberOfElements = None,
+    charge_balanced: ChargeBalanced = False,
     band_gap: BandGap = None,
     energy_above_hull: EnergyAboveHull = None,
     wanted: Wanted = [],  # noqa: B006  # typer reads it, nobody changes it
@@ -69,7 +75,8 @@ def main(
         if value is not None:
             values[name] = value
     try:
-        wish = Wish(_names(elements), _names(required), formula, group, atoms, values)
+        chemistry = (_names(elements), _names(required), formula, group, atoms)
+        wish = Wish(*chemistry, number_of_elements, charge_balanced, values)
         manner = Manner(guidance, temperature, coordinate_temperature)
         tried = Tried(MOST_TRIES * number)
         drawn = list(islice(draw(load(weights or SHIPPED), wish, manner, seeded(seed), tried), number))

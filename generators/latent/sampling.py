@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import pymatgen.core as pmg
 import torch
 
-from generators.latent.asking import Wish, atoms_of, conditions_of
+from generators.latent.asking import Wish, atoms_of, compositions, conditions_of, element_counts
 from generators.latent.autoencoder import Decoding
 from generators.latent.model import Told
-from generators.latent.tokens import Tokens, crystals_of
+from generators.latent.tokens import ELEMENTS, Tokens, crystals_of
 from generators.latent.weights import Model
 from generators.latent.wyckoff import WyckoffCrystal
+from materials.chemistry import is_charge_balanced
 
 BATCH = 64
 MOST_ATOMS = 20
@@ -79,16 +80,19 @@ def decoding_of(wish: Wish, manner: Manner, most_atoms: int) -> Decoding:
 
 
 def met(tokens: Tokens, wish: Wish) -> torch.Tensor:
-    """Whether (N) crystals hold the wish's required elements, its formula and number of atoms, and any atom at all."""
+    """Whether (N) crystals hold any atom at all, and the wish's chemistry and number of atoms."""
     kept = tokens.filled.any(dim=1)
     if wish.atoms is not None:
         kept &= atoms_of(tokens) == wish.atoms
     for symbol in wish.required:
         kept &= (tokens.element == pmg.Element(symbol).Z).any(dim=1)
+    if wish.number_of_elements is not None:
+        kept &= (element_counts(tokens) > 0).sum(dim=1) == wish.number_of_elements
+    if wish.charge_balanced:
+        kept &= torch.tensor([is_charge_balanced(composition) for composition in compositions(tokens)])
     if wish.formula:
         asked = pmg.Composition(wish.formula).reduced_formula
-        formulas = [c.structure().composition.reduced_formula for c in crystals_of(tokens)]
-        kept &= torch.tensor([formula == asked for formula in formulas])
+        kept &= torch.tensor([composition.reduced_formula == asked for composition in compositions(tokens)])
     return kept
 
 
@@ -100,6 +104,12 @@ def _check(wish: Wish) -> None:
     if outside:
         raise ImpossibleWishError(
             f"{', '.join(outside)} is required but not among the allowed elements; add it there"
+        )
+    possible = len(set(wish.elements)) or ELEMENTS
+    if wish.number_of_elements is not None and not len(wish.required) <= wish.number_of_elements <= possible:
+        raise ImpossibleWishError(
+            f"{wish.number_of_elements} different elements cannot be had: {len(wish.required)} are required and "
+            f"{possible} allowed"
         )
     if wish.group is not None and not 1 <= wish.group <= 230:
         raise ImpossibleWishError(f"space group {wish.group} does not exist; they are numbered 1 to 230")

@@ -18,7 +18,12 @@ HSE_TO_PBE = (0.82, -0.50)
 
 def wish_of(space: Space) -> Wish:
     """The chemistry of a design space."""
-    return Wish(elements=space.elements, required=space.required, formula=space.formula or "")
+    return Wish(
+        elements=space.elements,
+        required=space.required,
+        formula=space.formula or "",
+        charge_balanced=space.charge_balanced,
+    )
 
 
 def wanted_values(

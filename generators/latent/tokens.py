@@ -12,6 +12,7 @@ import pymatgen.core as pmg
 import torch
 
 from generators.latent.wyckoff import Site, WyckoffCrystal, space_group
+from materials.chemistry import electronegativity
 
 GROUPS = 231
 LETTERS = 27
@@ -71,7 +72,7 @@ def position_table() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Te
 def sort_key(crystal: WyckoffCrystal, site: Site) -> tuple[int, float, tuple[float, ...]]:
     """Positions in the order in which they are decoded: by letter, electronegativity, place."""
     order = space_group(crystal.group).letters[site.letter]
-    return order, pmg.Element(site.symbol).X, site.parameters
+    return order, electronegativity(site.symbol), site.parameters
 
 
 def tokens_of(crystals: Sequence[WyckoffCrystal]) -> Tokens:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from generators.latent.altering import altered
-from generators.latent.asking import drawn_conditions
+from generators.latent.asking import Facts, drawn_conditions
 from generators.latent.autoencoder import Autoencoder, Decoding
 from generators.latent.corpus import Corpus
 from generators.latent.model import Losses
@@ -46,7 +46,7 @@ class Training:
     def __init__(self, network: nn.Module, course: Course, folder: Path) -> None:
         self.network, self.course, self.file = network, course, folder / "latent.checkpoint"
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=course.rate, weight_decay=0.01, betas=(0.9, 0.98)
+            network.parameters(), lr=course.rate, weight_decay=0.05, betas=(0.9, 0.98)
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.step = 0
@@ -113,7 +113,7 @@ def train(
 
     def losses() -> Iterator[dict[str, torch.Tensor]]:
         for chosen in batches:
-            found = network(*lesson(corpus.train[chosen], corpus.train_properties[chosen], usual, generator))
+            found = network(*lesson(corpus.train[chosen], corpus.facts[chosen], usual, generator))
             # The prior's pull grows slowly: a latent that says nothing is otherwise the first thing that is learned.
             pull = course.divergence * min(1.0, training.step / (0.2 * course.steps))
             parts = {name: getattr(found, name) for name in PARTS}
@@ -125,7 +125,7 @@ def train(
 
 
 def lesson(
-    real: Tokens, properties: torch.Tensor, usual: torch.Tensor, generator: torch.Generator
+    real: Tokens, facts: Facts, usual: torch.Tensor, generator: torch.Generator
 ) -> tuple[Tokens, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What a batch teaches: crystals, levels of noise, conditions, and which crystals were changed at random.
 
@@ -137,7 +137,7 @@ def lesson(
     alone = kind > 1 - (1 - ALTERED) / 2
     level = torch.rand(number, generator=generator)
     level = torch.where(changed, 0.15 * level, torch.where(alone, torch.ones(()), level))
-    asked = drawn_conditions(real, properties, generator).joined() * ~changed.unsqueeze(1)
+    asked = drawn_conditions(real, facts, generator).joined() * ~changed.unsqueeze(1)
     return mixed(real, altered(real, usual, generator), changed), level, asked, changed.float()
 
 

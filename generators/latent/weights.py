@@ -18,7 +18,7 @@ from generators.latent.model import Shape
 SHIPPED = Path(__file__).parent / "weights" / "latent.safetensors"
 SHARED, SHARED_WITH = "decoder.positions.", "encoder.positions."
 """Encoder and decoder embed positions alike; one of the two is written."""
-VERSION = "1"
+VERSION = "2"
 """Weights of another version are refused: tokens or layers differ."""
 
 

@@ -1,29 +1,20 @@
 """Crystals as space group, lattice and occupied Wyckoff positions, and back.
 
 Settings are the standard ones of the International Tables A: unique axis b, hexagonal axes, origin choice 2. The table
-of positions is pyxtal's (Fredericks, Parrish, Sayre, Zhu, Comput. Phys. Commun. 261, 107810 (2021)), the search for
-symmetry moyopy's.
+of positions is pyxtal's (Fredericks, Parrish, Sayre, Zhu, Comput. Phys. Commun. 261, 107810 (2021)).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-import moyopy
 import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 
-from materials.symmetry import NoSymmetryError, find_dataset
-
 Array = npt.NDArray[np.float64]
 
-SYMPREC = 0.1
-"""angstrom; what the Materials Project takes."""
-FITS = 0.02
-"""How far, in fractional coordinates, an atom may lie from its position."""
 PRIMITIVE: dict[str, list[list[float]]] = {
     "P": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     "I": [[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]],
@@ -53,20 +44,20 @@ class Position:
         moved: Array = self.maps[:, :, :3] @ parameters + self.maps[:, :, 3]
         return moved % 1.0
 
-    def parameters(self, atom: Array) -> Array | None:
-        """x, y, z in [0, 1) that put the first atom there; None where none do."""
+    def parameters(self, atoms: Array, within: float) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """x, y, z in [0, 1) that put the first atom at each of `atoms` (n, 3), and which then lie `within` of it."""
         linear, shift = self.maps[0, :, :3], self.maps[0, :, 3]
-        found = np.zeros(3)
+        found = np.zeros_like(atoms)
         for k in self.free:
-            alone = [
-                i for i in range(3) if abs(abs(linear[i, k]) - 1) < 1e-6 and np.abs(linear[i]).sum() < 1.5
-            ]
-            if not alone:
-                return None
+            alone = np.flatnonzero(
+                (np.abs(np.abs(linear[:, k]) - 1) < 1e-6) & (np.abs(linear).sum(axis=1) < 1.5)
+            )
+            if not len(alone):
+                return found, np.zeros(len(atoms), dtype=bool)
             row = alone[0]
-            found[k] = ((atom[row] - shift[row]) / linear[row, k]) % 1.0
-        rest = linear @ found + shift - atom
-        return found if np.abs(rest - np.round(rest)).max() < FITS else None
+            found[:, k] = ((atoms[:, row] - shift[row]) / linear[row, k]) % 1.0
+        rest = found @ linear.T + shift - atoms
+        return found, np.abs(rest - np.round(rest)).max(axis=1) < within
 
 
 @dataclass(frozen=True)
@@ -153,65 +144,3 @@ def _distinct(coordinates: Array, number: int) -> Array:
         if not kept or np.abs((d := np.array(kept) - row) - np.round(d)).max(axis=1).min() > 1e-6:
             kept.append(row % 1.0)
     return np.array(kept)
-
-
-def find_symmetry(structure: pmg.Structure, symprec: float = SYMPREC) -> WyckoffCrystal:
-    """The crystal's group and positions in the standard setting.
-
-    Raises NoSymmetryError where none is found within `symprec` (angstrom).
-    """
-    found = find_dataset(structure, symprec, moyopy.Setting.standard())
-    group = space_group(found.number)
-    standard = found.std_cell
-    lattice = pmg.Lattice(standard.basis)
-    # moyopy tells letters of the atoms of the input only, so those of the standard cell are found by fitting.
-    sites = _sites(group, np.array(standard.positions), list(standard.numbers))
-    return WyckoffCrystal(group.number, lattice.lengths, lattice.angles, tuple(sites))
-
-
-def _sites(group: SpaceGroup, coordinates: Array, numbers: Sequence[int]) -> Iterator[Site]:
-    """Atoms gathered into orbits, each on the most special position that fits."""
-    left = dict(enumerate(numbers))
-    while left:
-        first = next(iter(left))
-        for position in group.positions:
-            found = _orbit(position, coordinates, left, first)
-            if found is not None:
-                break
-        else:
-            raise NoSymmetryError(f"an atom fits no position of space group {group.number}")
-        parameters, members = found
-        x, y, z = (float(v) for v in parameters)
-        yield Site(pmg.Element.from_Z(left[first]).symbol, position.letter, (x, y, z))
-        for member in members:
-            del left[member]
-
-
-def _orbit(
-    position: Position, coordinates: Array, left: dict[int, int], first: int
-) -> tuple[Array, list[int]] | None:
-    """Parameters and atoms of the orbit of the atom `first` on this position; None where it is not on it."""
-    same = [k for k, number in left.items() if number == left[first]]
-    if len(same) < position.multiplicity:
-        return None
-    best: tuple[Array, list[int]] | None = None
-    for atom in same:
-        parameters = position.parameters(coordinates[atom])
-        if parameters is None:
-            continue
-        members = _members(position.atoms(parameters), coordinates, same)
-        if members is None or first not in members:
-            continue
-        if best is None or tuple(np.round(parameters, 3) % 1) < tuple(np.round(best[0], 3) % 1):
-            best = parameters, members
-    return best
-
-
-def _members(orbit: Array, coordinates: Array, same: list[int]) -> list[int] | None:
-    """The atoms of `same` on the orbit, each once; None unless every place is taken."""
-    differences = orbit[:, None, :] - coordinates[same][None, :, :]
-    away = np.abs(differences - np.round(differences)).max(axis=2)
-    nearest = away.argmin(axis=1)
-    if away.min(axis=1).max() > 2 * FITS or len(set(nearest.tolist())) != len(orbit):
-        return None
-    return [same[k] for k in nearest]

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from generators.latent.altering import altered, electronegativities
+from generators.latent.asking import Facts
+from generators.latent.symmetry import find_symmetry
 from generators.latent.tokens import ELEMENTS, crystals_of, position_table, tokens_of
 from generators.latent.training import lesson
 from generators.latent.weights import seeded
-from generators.latent.wyckoff import find_symmetry
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0] * 3, [0.5] * 3])
 SPINEL = Structure.from_spacegroup(
@@ -42,6 +43,9 @@ def test_symmetry_stays_and_all_else_may_change(seed: int) -> None:
         assert len(after.structure()) == before.number_of_atoms
 
 
+FACTS = Facts(torch.full((90, 1), 1.0), torch.ones(90, dtype=torch.bool))
+
+
 @given(st.integers(0, 2**32))
 def test_positions_stay_in_the_order_of_decoding(seed: int) -> None:
     changed = altered(TOKENS, USUAL, seeded(seed))
@@ -54,7 +58,7 @@ def test_positions_stay_in_the_order_of_decoding(seed: int) -> None:
 @given(st.integers(0, 2**32))
 def test_what_was_changed_is_copied_and_asks_nothing(seed: int) -> None:
     many = tokens_of(CRYSTALS * 30)
-    taught, level, asked, changed = lesson(many, torch.full((90, 1), 1.0), USUAL, seeded(seed))
+    taught, level, asked, changed = lesson(many, FACTS, USUAL, seeded(seed))
     same = (taught.element == many.element).all(dim=1)
     assert bool(same[changed == 0].all())
     assert float(level[changed == 1].max()) <= 0.15
