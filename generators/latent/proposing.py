@@ -14,6 +14,7 @@ from generators.base import Generator, Guide
 from generators.latent.asking import COUNTS, Conditions, conditions_of
 from generators.latent.autoencoder import Decoding
 from generators.latent.best import Best, Draw, held_as
+from generators.latent.climbing import Climb
 from generators.latent.learning import Tuning, save_tuning, tuned
 from generators.latent.sampling import Manner, decoding_of, invented, met
 from generators.latent.settings import KIND
@@ -28,8 +29,9 @@ from materials.space import Space
 BATCH = 64
 MOST_MISSES = 3_000
 """Crystals drawn in a row without anything new after which the space counts as exhausted."""
-NEAR_BEST, CROSSED = 0.35, 0.15
-"""Shares of the draws in trust regions and between two of the best; the rest is asked for the campaign's targets."""
+ASKED_SHARE, NEAR_SHARE, CROSSED_SHARE, CLIMBED_SHARE = 0.4, 0.25, 0.1, 0.25
+"""Of the draws: under the campaign's targets, in trust regions, between two of the best, led by the loop's scores."""
+CLIMBED = "climbed"
 FEWEST_GOOD, MOST_GOOD = 5, 64
 """Crystals to learn from during a campaign."""
 GUIDANCE = 1.5
@@ -80,29 +82,37 @@ class Latent(Generator):
         Ends early after MOST_MISSES crystals in a row that gave nothing new.
         """
         known = known_materials(archive)
-        streams = self._streams(archive, rng)
+        climb = None if guide is None else Climb(guide)
+        streams = self._streams(archive, rng, climb)
         drawn = dict.fromkeys(streams, 0)
         misses = 0
         while n > 0 and misses < MOST_MISSES:
-            sort = min(streams, key=lambda one: (drawn[one] + 1) / one.share)
+            ready = [one for one in streams if one.name != CLIMBED or (climb and len(climb) >= BATCH)]
+            sort = min(ready, key=lambda one: (drawn[one] + 1) / one.share)
             candidate = next(streams[sort])
             drawn[sort] += 1  # a sort that gives nothing new must not keep the others from their turn
             misses += 1
             if candidate is not None and known.find(candidate.material) is None:
                 known.add(candidate.id, candidate.material)
+                if climb is not None:
+                    climb.add(candidate)
                 misses, n = 0, n - 1
                 yield candidate
 
-    def _streams(self, archive: Archive, rng: np.random.Generator) -> dict[Sort, Iterator[Candidate | None]]:
+    def _streams(
+        self, archive: Archive, rng: np.random.Generator, climb: Climb | None
+    ) -> dict[Sort, Iterator[Candidate | None]]:
         """Candidates without end, of every sort that can be drawn; those that fail are None."""
         generator = _torch_generator(rng)
         asked = self._elements(BATCH)
         best = Best.of(archive, self._tuned)
-        sorts = {Sort("asked", 1 - NEAR_BEST - CROSSED): lambda: self._under_targets(archive, generator)}
+        sorts = {Sort("asked", ASKED_SHARE): lambda: self._under_targets(archive, generator)}
         if best.records:
-            sorts[Sort("near", NEAR_BEST)] = lambda: best.near(asked, rng, generator)
+            sorts[Sort("near", NEAR_SHARE)] = lambda: best.near(asked, rng, generator)
         if len(best.records) > 1:
-            sorts[Sort("between", CROSSED)] = lambda: best.crossed(asked, rng, generator)
+            sorts[Sort("between", CROSSED_SHARE)] = lambda: best.crossed(asked, rng, generator)
+        if climb is not None:
+            sorts[Sort(CLIMBED, CLIMBED_SHARE)] = lambda: climb.draw(asked, generator)
 
         def stream(draw: Callable[[], Draw]) -> Iterator[Candidate | None]:
             while True:

@@ -12,6 +12,7 @@ from materials.archive import Archive
 from materials.goals import Constraint, Objective
 from materials.space import Space
 
+STABILITY = "energy_above_hull"
 HSE_TO_PBE = (0.82, -0.50)
 """Slope, and shift in eV: least squares over 1,950 semiconductors of the Materials Project with both gaps."""
 
@@ -39,7 +40,12 @@ def wanted_values(
 
 
 def _limits(archive: Archive, scale: Scale) -> tuple[float, float] | None:
-    """The lowest and the highest value that would do; None where the campaign does not care."""
+    """The lowest and the highest value that would do; None where the campaign does not care.
+
+    Everybody wants what is stable, and the lower the better, whatever a constraint allows.
+    """
+    if scale.name == STABILITY:
+        return scale.lowest, (scale.lowest + scale.center) / 2
     goals: list[Objective | Constraint] = [*archive.objectives, *archive.constraints]
     goal = next((goal for goal in goals if goal.property == scale.name), None)
     if goal is None:

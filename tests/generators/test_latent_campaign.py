@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from generator_cases import Evaluated, crystal, propose
+from pymatgen.core import Composition
 from safetensors import safe_open
 
 from generators.latent.autoencoder import Decoding
@@ -15,6 +19,7 @@ from generators.latent.settings import LatentSettings
 from generators.latent.tokens import crystals_of
 from generators.latent.weights import SHIPPED, WeightsError, load, seeded
 from materials.archive import Archive
+from materials.base import Candidate
 from materials.space import Space
 
 OXIDES = Space(elements=["Li", "Na", "Mg", "Al", "Ti", "O"], required=["O"], number_of_atoms=(2, 12))
@@ -53,6 +58,19 @@ def test_the_best_lead(latent: Latent, empty: Archive, evaluated: Evaluated) -> 
         parents = {"asked": 0, "near": 1, "between": 2}[candidate.origin.note.split()[0]]
         assert len(candidate.origin.parents) == parents
         assert set(candidate.origin.parents) <= known
+
+
+def test_the_loops_scores_are_followed(latent: Latent, empty: Archive) -> None:
+    def oxygen(candidates: Sequence[Candidate]) -> npt.NDArray[np.float64]:
+        return np.array([Composition(c.material.formula).get_atomic_fraction("O") for c in candidates])
+
+    found = list(latent.propose(150, empty, np.random.default_rng(0), oxygen))
+    climbed = [c for c in found if c.origin.note.startswith("climbed from a score of")]
+    asked = [c for c in found if c.origin.note.startswith("asked")]
+    assert len(climbed) >= 10
+    assert oxygen(climbed).mean() > oxygen(asked).mean() + 0.05
+    proposed = {candidate.id for candidate in found}
+    assert all(len(c.origin.parents) == 1 and c.origin.parents[0] in proposed for c in climbed)
 
 
 def test_points_lead_back_to_their_crystals(latent: Latent, empty: Archive, evaluated: Evaluated) -> None:

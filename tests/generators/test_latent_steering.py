@@ -96,6 +96,7 @@ def test_goals_become_values_that_are_asked_for(
     objectives = [goal] if isinstance(goal, Objective) else []
     constraints = [goal] if isinstance(goal, Constraint) else []
     asked = wanted_values(Archive([], objectives, constraints), [GAP, HULL], 500, seeded(0))
-    assert set(asked) == {"band_gap"}
+    assert set(asked) == {"band_gap", "energy_above_hull"}
+    assert float(asked["energy_above_hull"].max()) <= HULL.center / 2
     assert float(asked["band_gap"].min()) == pytest.approx(low, abs=0.05)
     assert float(asked["band_gap"].max()) == pytest.approx(high, abs=0.05)

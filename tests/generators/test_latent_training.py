@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from ase.io import read
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Composition, Lattice, Structure
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from generators.latent import sample, train
+from materials.chemistry import is_charge_balanced
 
 PAIRS = [(a, b) for a in ("Li", "Na", "K", "Rb") for b in ("F", "Cl", "Br", "I")]
 
@@ -80,6 +83,17 @@ def test_what_is_asked_for_is_what_comes(trained: Path) -> None:
         assert len(frame) == 2
 
 
+def test_the_number_of_elements_and_charge_balance_are_kept(trained: Path) -> None:
+    words = ["--elements", "Li,Na,Cl,O", "--number-of-elements", "2", "--charge-balanced"]
+    code, told, frames = draw(trained, *words)
+    assert code == 0, told
+    assert frames
+    for frame in frames:
+        composition = Composition(str(frame.symbols))
+        assert len(composition) == 2
+        assert is_charge_balanced(composition)
+
+
 def test_equal_seeds_give_equal_crystals(trained: Path) -> None:
     first, second, third = (
         [(str(frame.symbols), frame.cell.tolist()) for frame in draw(trained, "--seed", seed)[2]]
@@ -95,6 +109,7 @@ def test_equal_seeds_give_equal_crystals(trained: Path) -> None:
         (["--elements", "Li,Xx"], "'Xx' is no element"),
         (["--elements", "Li,Cl", "--required", "Na"], "Na is required but not among the allowed elements"),
         (["--atoms", "500"], "none of 256 crystals drawn met the wishes"),
+        (["--elements", "Li,Cl", "--number-of-elements", "3"], "3 different elements cannot be had"),
         (["--group", "231"], "space group 231 does not exist"),
         (["--property", "hardness=3"], "these weights know no hardness; they know band_gap"),
     ],
@@ -111,6 +126,16 @@ def test_other_files_are_no_weights(trained: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(sample.app, ["--weights", str(broken), "--out", str(tmp_path / "new.extxyz")])
     assert result.exit_code == 2
     assert "no weights of the latent generator" in result.output
+
+
+def test_weights_of_another_version_are_refused(trained: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old.safetensors"
+    with safe_open(trained / "latent.safetensors", framework="pt") as file:
+        about = dict(file.metadata()) | {"version": "1"}
+    save_file(load_file(trained / "latent.safetensors"), old, metadata=about)
+    result = CliRunner().invoke(sample.app, ["--weights", str(old), "--out", str(tmp_path / "new.extxyz")])
+    assert result.exit_code == 2
+    assert f"{old}: weights of version 1, but this is version 2; train them again" in result.output
 
 
 def test_a_table_without_the_split_is_refused(trained: Path, tmp_path: Path) -> None:
