@@ -18,12 +18,11 @@ import pymatgen.core as pmg
 from materials.base import Candidate, Crystal, Origin, content_hash
 from materials.chemistry import is_charge_balanced
 from materials.evaluation import FailureKind, Outcome, Request, Status
-from materials.space import Space
+from materials.novelty import why_invalid
 from oracles.base import Oracle
 from oracles.hull import HullSettings
 from oracles.relax import RelaxSettings
 
-ANY_SIZE = (1, 10_000)  # atoms; no structure is refused for its size
 ABSTAINS = f"hull: {FailureKind.UNKNOWN_REFERENCE}"
 
 
@@ -90,16 +89,6 @@ def conditions() -> dict[str, Any]:
 def key_of(crystal: Crystal) -> str:
     """Names structure and settings: equal keys give equal answers."""
     return content_hash([crystal.digest, conditions()])
-
-
-def why_invalid(crystal: Crystal) -> str:
-    """The first reason of a campaign's space against the structure, whatever its elements; empty where it is valid.
-
-    Finite coordinates, no partial occupancies, 4 to 130 cubic angstrom per atom, no two atoms nearer than 0.6 of the
-    sum of their covalent radii, no atom farther than twice that sum from all others.
-    """
-    symbols = tuple(element.symbol for element in crystal.structure.composition.elements)
-    return Space(elements=symbols, number_of_atoms=ANY_SIZE).why_not(crystal) or ""
 
 
 def displacement(start: pmg.Structure, end: pmg.Structure) -> float:

@@ -11,20 +11,18 @@ was stopped goes on with the same command.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from experiments.benchmarks.sun import Sample, read_samples
-from experiments.benchmarks.sun_measures import why_invalid
+from experiments.benchmarks.sun import read_samples
 from loop.part_files import compute, done_ids, records
 from materials.base import Crystal
 from materials.hull import ReferenceHull
-from materials.identity import IdentityIndex
-from materials.known import KnownMaterials
+from materials.novelty import Novelty
 from materials.writing import write_extxyz
 from surrogates.early_look import VERSION
 from surrogates.energy_model import SHIPPED, EnergyModel
@@ -49,18 +47,6 @@ def _looked(crystal: Crystal) -> dict[str, Any]:
 
 def _key(crystal: Crystal) -> str:
     return f"{crystal.digest}-{VERSION}-{POTENTIAL}"
-
-
-def new_ones(samples: Sequence[Sample]) -> Iterator[tuple[str, Crystal]]:
-    """Names and crystals of those that are valid, repeat none before, and are in the index of no known material."""
-    seen, known = IdentityIndex(), KnownMaterials.load()
-    for sample in samples:
-        crystal = sample.crystal
-        if crystal is None or why_invalid(crystal) or known.find(crystal.structure) is not None:
-            continue
-        if seen.find(crystal) is None:
-            seen.add(sample.name, crystal)
-            yield sample.name, crystal
 
 
 def heights(crystals: Sequence[Crystal], looks: dict[str, dict[str, Any]]) -> list[float]:
@@ -89,7 +75,8 @@ def main(
 ) -> None:
     """Looks at every new structure and writes the best, lowest first."""
     samples = read_samples(structures)
-    new = dict(new_ones(samples))
+    is_new = Novelty()
+    new = {s.name: s.crystal for s in samples if s.crystal is not None and is_new(s.crystal)}
     typer.echo(
         f"{len(samples)} drawn, {len(new)} of them valid, distinct and not in the index of known materials"
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from generators.latent.wyckoff import WyckoffCrystal
+    from materials.base import Crystal
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -41,6 +41,13 @@ Temperature = Annotated[
     float, typer.Option(help="Of the choice of group, positions and elements; 0 takes the likeliest.", min=0)
 ]
 CoordinateTemperature = Annotated[float, typer.Option(help="The same, of coordinates.", min=0)]
+New = Annotated[
+    bool,
+    typer.Option(
+        "--new",
+        help="Leaves out what is impossible (atoms too near), drawn before, or in the index of known ones.",
+    ),
+]
 MOST_TRIES = 40
 """Crystals drawn for each that is asked for, before giving up on a wish that is hardly ever met."""
 
@@ -63,12 +70,15 @@ def main(
     guidance: Guidance = 1.5,
     temperature: Temperature = 0.9,
     coordinate_temperature: CoordinateTemperature = 0.3,
+    new: New = False,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal crystals.")] = 0,
 ) -> None:
     """Draws crystals that meet the wishes, and writes them."""
     from generators.latent.asking import Wish
     from generators.latent.sampling import ImpossibleWishError, Manner, Tried, draw
     from generators.latent.weights import SHIPPED, WeightsError, load, seeded
+    from materials.base import Crystal
+    from materials.novelty import Novelty
 
     values = dict(_value(text) for text in wanted)
     for name, value in (("band_gap", band_gap), ("energy_above_hull", energy_above_hull)):
@@ -79,7 +89,11 @@ def main(
         wish = Wish(*chemistry, number_of_elements, charge_balanced, values)
         manner = Manner(guidance, temperature, coordinate_temperature)
         tried = Tried(MOST_TRIES * number)
-        drawn = list(islice(draw(load(weights or SHIPPED), wish, manner, seeded(seed), tried), number))
+        crystals = (
+            Crystal(one.structure())
+            for one in draw(load(weights or SHIPPED), wish, manner, seeded(seed), tried)
+        )
+        drawn = list(islice(filter(Novelty(), crystals) if new else crystals, number))
     except (ImpossibleWishError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
@@ -96,18 +110,14 @@ def main(
         )
 
 
-def _write(out: Path, drawn: list[WyckoffCrystal]) -> int:
+def _write(out: Path, drawn: list[Crystal]) -> int:
     """Writes the crystals, those that may be known with their id; returns how many those are."""
-    from materials.base import Crystal
     from materials.known import KnownMaterials
     from materials.writing import write_extxyz
 
-    structures = [one.structure() for one in drawn]
-    ids = [KnownMaterials.load().find(structure) for structure in structures]
+    ids = [KnownMaterials.load().find(crystal.structure) for crystal in drawn]
     told: list[dict[str, str | float]] = [{} if one is None else {"known": one} for one in ids]
-    write_extxyz(
-        out, [(Crystal(structure), about) for structure, about in zip(structures, told, strict=True)]
-    )
+    write_extxyz(out, list(zip(drawn, told, strict=True)))
     return sum(one is not None for one in ids)
 
 

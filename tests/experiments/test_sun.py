@@ -16,10 +16,11 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from typer.testing import CliRunner
 
 from experiments.benchmarks.sun import app
-from experiments.benchmarks.sun_measures import displacement, key_of, measure, why_invalid
+from experiments.benchmarks.sun_measures import displacement, key_of, measure
 from experiments.benchmarks.sun_report import METASTABLE, Run, real_compound, sun
 from experiments.benchmarks.sun_sameness import KnownCrystals, Sameness, anonymous_formula, sameness
 from materials.base import Crystal
+from materials.novelty import why_invalid
 from materials.reading import read_materials
 from materials.reference_table import structure_text
 from materials.writing import write_cif

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from ase.io import read
 from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from generators.latent import sample, train
+from materials.base import Crystal
 from materials.chemistry import is_charge_balanced
+from materials.novelty import Novelty
 
 PAIRS = [(a, b) for a in ("Li", "Na", "K", "Rb") for b in ("F", "Cl", "Br", "I")]
 
@@ -118,6 +121,17 @@ def test_an_impossible_wish_is_told(trained: Path, words: list[str], told: str) 
     code, output, frames = draw(trained, *words)
     assert (code, frames) == (2, [])
     assert told in output
+
+
+def test_new_ones_are_possible_different_and_not_known(tmp_path: Path) -> None:
+    out = tmp_path / "new.extxyz"
+    result = CliRunner().invoke(sample.app, ["--new", "-n", "30", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "0 have formula and symmetry of a known one" in result.output
+    crystals = [Crystal(AseAtomsAdaptor.get_structure(frame)) for frame in read(out, ":")]
+    assert len(crystals) == 30
+    is_new = Novelty()
+    assert all(is_new(crystal) for crystal in crystals)
 
 
 def test_other_files_are_no_weights(trained: Path, tmp_path: Path) -> None:
