@@ -32,6 +32,8 @@ MOST_MISSES = 3_000
 ASKED_SHARE, NEAR_SHARE, CROSSED_SHARE, CLIMBED_SHARE = 0.4, 0.25, 0.1, 0.25
 """Of the draws: under the campaign's targets, in trust regions, between two of the best, led by the loop's scores."""
 CLIMBED = "climbed"
+FEWEST_TO_CLIMB, CLIMBED_TOGETHER = 32, 16
+"""Proposals before the first climb, and draws of one: few, so that the next goes on from what came of them."""
 FEWEST_GOOD, MOST_GOOD = 5, 64
 """Crystals to learn from during a campaign."""
 GUIDANCE = 1.5
@@ -87,7 +89,9 @@ class Latent(Generator):
         drawn = dict.fromkeys(streams, 0)
         misses = 0
         while n > 0 and misses < MOST_MISSES:
-            ready = [one for one in streams if one.name != CLIMBED or (climb and len(climb) >= BATCH)]
+            ready = [
+                one for one in streams if one.name != CLIMBED or (climb and len(climb) >= FEWEST_TO_CLIMB)
+            ]
             sort = min(ready, key=lambda one: (drawn[one] + 1) / one.share)
             candidate = next(streams[sort])
             drawn[sort] += 1  # a sort that gives nothing new must not keep the others from their turn
@@ -112,7 +116,7 @@ class Latent(Generator):
         if len(best.records) > 1:
             sorts[Sort("between", CROSSED_SHARE)] = lambda: best.crossed(asked, rng, generator)
         if climb is not None:
-            sorts[Sort(CLIMBED, CLIMBED_SHARE)] = lambda: climb.draw(asked, generator)
+            sorts[Sort(CLIMBED, CLIMBED_SHARE)] = lambda: climb.draw(asked[:CLIMBED_TOGETHER], generator)
 
         def stream(draw: Callable[[], Draw]) -> Iterator[Candidate | None]:
             while True:
