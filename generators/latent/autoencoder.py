@@ -21,10 +21,12 @@ SHARPEST = 2
 class Decoding:
     """How decisions are drawn: temperatures (0 takes the likeliest), allowed groups, most atoms.
 
-    guidance: 1 obeys conditions as learned, more exaggerates them.
+    nucleus: only the likeliest choices that together hold this share, coordinates aside. guidance: 1 obeys conditions
+    as learned, more exaggerates them.
     """
 
     temperature: float = 0.0
+    nucleus: float = 1.0
     coordinate_temperature: float = 0.0
     guidance: float = 1.0
     groups: tuple[int, ...] = ()
@@ -132,12 +134,12 @@ class _Decoding:
     def __init__(self, decoder: Decoder, told: Told, how: Decoding, generator: torch.Generator) -> None:
         self.decoder, self.how, self.generator, self.number = decoder, how, generator, len(told)
         self.known = [decoder.known(told)]
-        if how.guidance != 1:
+        if how.guidance != 1 and bool(told.asked.any()):
             self.known.append(decoder.known(replace(told, asked=torch.zeros_like(told.asked))))
         named = allowed_elements(told.asked)
         self.allowed = (named | ~named.any(dim=1, keepdim=True)) & (torch.arange(ELEMENTS) > 0)
         self.memories: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in self.known]
-        self.group = self._draw(self._group_logits(), how.temperature)
+        self.group = self._draw(self._group_logits(), how.temperature, how.nucleus)
         self.letter = torch.zeros(self.number, 0, dtype=torch.long)
         self.element = torch.zeros(self.number, 0, dtype=torch.long)
         self.parameters = torch.zeros(self.number, 0, 3)
@@ -182,12 +184,12 @@ class _Decoding:
     def _step(self, hidden: Sequence[torch.Tensor]) -> None:
         how, decoder, positions = self.how, self.decoder, self.decoder.positions
         logits = self._guided([decoder.letters(one.unsqueeze(1), self.group)[:, 0] for one in hidden])
-        chosen = self._draw(logits.masked_fill(self._impossible(), -1e9), how.temperature)
+        chosen = self._draw(logits.masked_fill(self._impossible(), -1e9), how.temperature, how.nucleus)
         going = self.open & (chosen < LETTERS)
         letter = chosen.clamp(max=LETTERS - 1) * going
         position = positions.position(self.group, letter)
         logits = self._guided([decoder.elements(one, position) for one in hidden])
-        element = self._draw(logits.masked_fill(~self.allowed, -1e9), how.temperature)
+        element = self._draw(logits.masked_fill(~self.allowed, -1e9), how.temperature, how.nucleus)
         free = positions.free[self.group, letter]
         parameters = torch.zeros(self.number, 3)
         for axis in range(3):
@@ -219,10 +221,11 @@ class _Decoding:
         logits = self._guided([self.decoder.group_head(known) for known in self.known])
         return _only(logits, self.how.groups or tuple(range(1, GROUPS)))
 
-    def _draw(self, logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    def _draw(self, logits: torch.Tensor, temperature: float, nucleus: float = 1.0) -> torch.Tensor:
         if temperature == 0:
             return logits.argmax(dim=-1)
-        return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=self.generator)[:, 0]
+        chances = _nucleus((logits / temperature).softmax(dim=-1), nucleus)
+        return torch.multinomial(chances, 1, generator=self.generator)[:, 0]
 
     def _place(self, logits: torch.Tensor) -> torch.Tensor:
         """A coordinate: the mean of the bins around the chosen one."""
@@ -231,6 +234,15 @@ class _Decoding:
         near = (chosen.unsqueeze(1) + steps) % BINS
         weights = logits.gather(1, near).softmax(dim=-1)
         return ((chosen + (weights * steps).sum(dim=-1)) / BINS) % 1.0
+
+
+def _nucleus(chances: torch.Tensor, share: float) -> torch.Tensor:
+    """The chances (B, n) of the likeliest choices that together hold the share, of the others none; the first stays."""
+    if share >= 1:
+        return chances
+    ordered, order = chances.sort(dim=-1, descending=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    return torch.zeros_like(chances).scatter(-1, order, ordered.masked_fill(before > share, 0.0))
 
 
 def _only(logits: torch.Tensor, allowed: tuple[int, ...]) -> torch.Tensor:

@@ -16,7 +16,8 @@ from generators.latent.autoencoder import Decoding
 from generators.latent.best import Best, Draw, held_as
 from generators.latent.climbing import Climb
 from generators.latent.learning import Tuning, save_tuning, tuned
-from generators.latent.sampling import Manner, decoding_of, invented, met
+from generators.latent.manner import Manner
+from generators.latent.sampling import decoding_of, invented, met
 from generators.latent.settings import KIND
 from generators.latent.targets import wanted_values, wish_of
 from generators.latent.tokens import crystals_of, tokens_of
@@ -36,8 +37,7 @@ FEWEST_TO_CLIMB, CLIMBED_TOGETHER = 32, 16
 """Proposals before the first climb, and draws of one: few, so that the next goes on from what came of them."""
 FEWEST_GOOD, MOST_GOOD = 5, 64
 """Crystals to learn from during a campaign."""
-GUIDANCE = 1.5
-TEMPERATURE = 0.9
+USUAL = Manner()
 
 
 class Sort(NamedTuple):
@@ -67,7 +67,7 @@ class Latent(Generator):
         def wanted(number: int) -> torch.Tensor:
             return self._targets(archive, number, generator)[0]
 
-        how = self._how(GUIDANCE)
+        how = self._how(USUAL.guidance)
         self._tuning = tuned(self._model, tokens_of(good), wanted, self._elements, how, seed)
         self._tuned = self._tuning.model
 
@@ -125,7 +125,7 @@ class Latent(Generator):
         return {sort: stream(draw) for sort, draw in sorts.items()}
 
     def _how(self, guidance: float) -> Decoding:
-        return decoding_of(self._wish, Manner(guidance, TEMPERATURE), self._space.number_of_atoms[1])
+        return decoding_of(self._wish, replace(USUAL, guidance=guidance), self._space.number_of_atoms[1])
 
     def _elements(self, number: int) -> torch.Tensor:
         """Conditions (number, n) that say only which elements are allowed and required."""
@@ -151,7 +151,7 @@ class Latent(Generator):
     def _under_targets(self, archive: Archive, generator: torch.Generator) -> Draw:
         asked, values = self._targets(archive, BATCH, generator)
         notes = [_asked_note(values, row) for row in range(BATCH)]
-        return Draw(invented(self._model, asked, generator), GUIDANCE, [()] * BATCH, notes)
+        return Draw(invented(self._model, asked, generator), USUAL.guidance, [()] * BATCH, notes)
 
     def _candidates(self, drawn: Draw, rng: np.random.Generator) -> Iterator[Candidate | None]:
         """A candidate for every point that decodes to a crystal of the space, else None."""

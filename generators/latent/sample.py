@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from generators.latent.manner import Manner
+
 if TYPE_CHECKING:
     from materials.base import Crystal
 
@@ -40,6 +42,10 @@ Guidance = Annotated[float, typer.Option(help="1: as learned; more obeys the wis
 Temperature = Annotated[
     float, typer.Option(help="Of the choice of group, positions and elements; 0 takes the likeliest.", min=0)
 ]
+Nucleus = Annotated[
+    float,
+    typer.Option(help="Of these choices only the likeliest that together hold this share.", min=0, max=1),
+]
 CoordinateTemperature = Annotated[float, typer.Option(help="The same, of coordinates.", min=0)]
 New = Annotated[
     bool,
@@ -48,6 +54,7 @@ New = Annotated[
         help="Leaves out what is impossible (atoms too near), drawn before, or in the index of known ones.",
     ),
 ]
+USUAL = Manner()
 MOST_TRIES = 40
 """Crystals drawn for each that is asked for, before giving up on a wish that is hardly ever met."""
 
@@ -67,15 +74,16 @@ def main(
     band_gap: BandGap = None,
     energy_above_hull: EnergyAboveHull = None,
     wanted: Wanted = [],  # noqa: B006  # typer reads it, nobody changes it
-    guidance: Guidance = 1.5,
-    temperature: Temperature = 0.9,
-    coordinate_temperature: CoordinateTemperature = 0.3,
+    guidance: Guidance = USUAL.guidance,
+    temperature: Temperature = USUAL.temperature,
+    nucleus: Nucleus = USUAL.nucleus,
+    coordinate_temperature: CoordinateTemperature = USUAL.coordinate_temperature,
     new: New = False,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal crystals.")] = 0,
 ) -> None:
     """Draws crystals that meet the wishes, and writes them."""
     from generators.latent.asking import Wish
-    from generators.latent.sampling import ImpossibleWishError, Manner, Tried, draw
+    from generators.latent.sampling import ImpossibleWishError, Tried, draw
     from generators.latent.weights import SHIPPED, WeightsError, load, seeded
     from materials.base import Crystal
     from materials.novelty import Novelty
@@ -87,7 +95,7 @@ def main(
     try:
         chemistry = (_names(elements), _names(required), formula, group, atoms)
         wish = Wish(*chemistry, number_of_elements, charge_balanced, values)
-        manner = Manner(guidance, temperature, coordinate_temperature)
+        manner = Manner(guidance, temperature, nucleus, coordinate_temperature)
         tried = Tried(MOST_TRIES * number)
         crystals = (
             Crystal(one.structure())

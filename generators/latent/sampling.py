@@ -10,6 +10,7 @@ import torch
 
 from generators.latent.asking import Wish, atoms_of, compositions, conditions_of, element_counts
 from generators.latent.autoencoder import Decoding
+from generators.latent.manner import Manner
 from generators.latent.model import Told
 from generators.latent.tokens import ELEMENTS, Tokens, crystals_of
 from generators.latent.weights import Model
@@ -19,15 +20,6 @@ from materials.chemistry import is_charge_balanced
 BATCH = 64
 MOST_ATOMS = 20
 """Of crystals whose number of atoms is not asked."""
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How crystals are drawn: how strictly wishes are obeyed (1: as learned), and how freely choices are made."""
-
-    guidance: float = 1.0
-    temperature: float = 1.0
-    coordinate_temperature: float = 0.3
 
 
 class ImpossibleWishError(ValueError):
@@ -72,6 +64,7 @@ def decoding_of(wish: Wish, manner: Manner, most_atoms: int) -> Decoding:
     """How the wish bounds every decision of the decoder; `most_atoms` where it asks for no number of atoms."""
     return Decoding(
         temperature=manner.temperature,
+        nucleus=manner.nucleus,
         coordinate_temperature=manner.coordinate_temperature,
         guidance=manner.guidance,
         groups=() if wish.group is None else (wish.group,),
