@@ -51,6 +51,12 @@ def allowed_elements(joined: torch.Tensor) -> torch.Tensor:
     return joined[:, :ELEMENTS] > 0
 
 
+def without_properties(joined: torch.Tensor) -> torch.Tensor:
+    """Joined conditions (B, n) that ask for chemistry and symmetry alone."""
+    chemistry = number_of_conditions(0)
+    return torch.cat([joined[:, :chemistry], torch.zeros_like(joined[:, chemistry:])], dim=1)
+
+
 def nothing_asked(number: int, properties: int) -> Conditions:
     """No condition at all."""
     sizes = (ELEMENTS, ELEMENTS, ELEMENTS, GROUPS, 2, COUNTS, 1, 2 * properties)

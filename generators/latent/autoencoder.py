@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from generators.latent.asking import allowed_elements
+from generators.latent.asking import allowed_elements, without_properties
 from generators.latent.model import BINS, SMEAR, Decoder, Encoder, Losses, Positions, Shape, Told, noised
 from generators.latent.tokens import ELEMENTS, GROUPS, LETTERS, MOST_SITES, Tokens, free_lattice
 
@@ -21,8 +21,8 @@ SHARPEST = 2
 class Decoding:
     """How decisions are drawn: temperatures (0 takes the likeliest), allowed groups, most atoms.
 
-    nucleus: only the likeliest choices that together hold this share, coordinates aside. guidance: 1 obeys conditions
-    as learned, more exaggerates them.
+    nucleus: only the likeliest choices that together hold this share, coordinates aside. guidance: 1 obeys properties
+    that are asked for as learned, more exaggerates them; chemistry is never exaggerated, which makes odd formulas.
     """
 
     temperature: float = 0.0
@@ -134,8 +134,9 @@ class _Decoding:
     def __init__(self, decoder: Decoder, told: Told, how: Decoding, generator: torch.Generator) -> None:
         self.decoder, self.how, self.generator, self.number = decoder, how, generator, len(told)
         self.known = [decoder.known(told)]
-        if how.guidance != 1 and bool(told.asked.any()):
-            self.known.append(decoder.known(replace(told, asked=torch.zeros_like(told.asked))))
+        chemistry = without_properties(told.asked)
+        if how.guidance != 1 and not torch.equal(chemistry, told.asked):
+            self.known.append(decoder.known(replace(told, asked=chemistry)))
         named = allowed_elements(told.asked)
         self.allowed = (named | ~named.any(dim=1, keepdim=True)) & (torch.arange(ELEMENTS) > 0)
         self.memories: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in self.known]
@@ -165,14 +166,14 @@ class _Decoding:
         return self._tokens(self._guided(lattices))
 
     def _advance(self, tokens: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """What is known (B, width) after one more token, with conditions and, where guided, without."""
+        """What is known (B, width) after one more token, with properties asked and, where guided, without."""
         return [
             self.decoder.advance(known, token, memory)
             for known, token, memory in zip(self.known, tokens, self.memories, strict=True)
         ]
 
     def _guided(self, answers: Sequence[torch.Tensor]) -> torch.Tensor:
-        """What follows from the answers with conditions and, where guided, without."""
+        """What follows from the answers with properties asked and, where guided, without."""
         if len(answers) == 1:
             return answers[0]
         obeyed, free = answers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Manner:
-    """guidance: how strictly wishes are obeyed (1: as learned). The rest: how freely choices are made.
+    """guidance: how strictly wished properties are obeyed (1: as learned). The rest: how freely choices are made.
 
     temperature: of groups, positions and elements, 0 takes the likeliest; nucleus: of these only the likeliest choices
     that together hold this share (Holtzman et al., arXiv:1904.09751); coordinate_temperature: of coordinates. A high

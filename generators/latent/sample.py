@@ -38,7 +38,9 @@ Wanted = Annotated[
     list[str],
     typer.Option("--property", help="Another property the weights know, such as density=3; repeatable."),
 ]
-Guidance = Annotated[float, typer.Option(help="1: as learned; more obeys the wishes, with less variety.")]
+Guidance = Annotated[
+    float, typer.Option(help="1: as learned; more obeys wished properties, with less variety.")
+]
 Temperature = Annotated[
     float, typer.Option(help="Of the choice of group, positions and elements; 0 takes the likeliest.", min=0)
 ]
