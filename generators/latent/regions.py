@@ -15,8 +15,9 @@ from materials.archive import Archive, Progress, Record
 
 NEAR = "near"
 """How notes of candidates from a region begin."""
-START, SMALLEST, LARGEST = 0.3, 0.05, 0.9
-GROWTH, SHRINKAGE = 1.5, 0.85
+START, SMALLEST, LARGEST = 0.75, 0.5, 0.92
+"""Levels of noise: below 0.5 nearly all that comes is the centre again, above 0.92 hardly anything is like it."""
+GROWTH, SHRINKAGE = 1.08, 0.97
 
 
 def radii(archive: Archive, centers: Sequence[Record]) -> list[float]:

@@ -53,7 +53,7 @@ New = Annotated[
     bool,
     typer.Option(
         "--new",
-        help="Leaves out what is impossible (atoms too near), drawn before, or in the index of known ones.",
+        help="Leaves out what was drawn before or is in the index of known materials.",
     ),
 ]
 USUAL = Manner()
@@ -87,7 +87,6 @@ def main(
     from generators.latent.asking import Wish
     from generators.latent.sampling import ImpossibleWishError, Tried, draw
     from generators.latent.weights import SHIPPED, WeightsError, load, seeded
-    from materials.base import Crystal
     from materials.novelty import Novelty
 
     values = dict(_value(text) for text in wanted)
@@ -99,10 +98,7 @@ def main(
         wish = Wish(*chemistry, number_of_elements, charge_balanced, values)
         manner = Manner(guidance, temperature, nucleus, coordinate_temperature)
         tried = Tried(MOST_TRIES * number)
-        crystals = (
-            Crystal(one.structure())
-            for one in draw(load(weights or SHIPPED), wish, manner, seeded(seed), tried)
-        )
+        crystals = draw(load(weights or SHIPPED), wish, manner, seeded(seed), tried)
         drawn = list(islice(filter(Novelty(), crystals) if new else crystals, number))
     except (ImpossibleWishError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)

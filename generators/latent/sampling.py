@@ -14,8 +14,9 @@ from generators.latent.manner import Manner
 from generators.latent.model import Told
 from generators.latent.tokens import ELEMENTS, Tokens, crystals_of
 from generators.latent.weights import Model
-from generators.latent.wyckoff import WyckoffCrystal
+from materials.base import Crystal
 from materials.chemistry import is_charge_balanced
+from materials.novelty import why_invalid
 
 BATCH = 64
 MOST_ATOMS = 20
@@ -36,8 +37,8 @@ class Tried:
 
 def draw(
     model: Model, wish: Wish, manner: Manner, generator: torch.Generator, tried: Tried
-) -> Iterator[WyckoffCrystal]:
-    """Crystals under a wish; those that miss its elements, formula or number of atoms are left out.
+) -> Iterator[Crystal]:
+    """Crystals under a wish; those that miss its chemistry or number of atoms, or that no space takes, are left out.
 
     Ends when `tried.most` were drawn. Raises ImpossibleWishError.
     """
@@ -50,7 +51,8 @@ def draw(
     while tried.number < tried.most:
         tried.number += BATCH
         decoded = model.autoencoder.decode(invented(model, asked, generator), how, generator)
-        yield from crystals_of(decoded[met(decoded, wish)])
+        crystals = (Crystal(one.structure()) for one in crystals_of(decoded[met(decoded, wish)]))
+        yield from (crystal for crystal in crystals if not why_invalid(crystal))
 
 
 def invented(model: Model, asked: torch.Tensor, generator: torch.Generator) -> Told:
