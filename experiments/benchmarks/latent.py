@@ -2,10 +2,14 @@
 
     python -m experiments.benchmarks.latent reconstruction TABLE.csv.xz --weights latent.safetensors
     python -m experiments.benchmarks.latent speed --weights latent.safetensors
+    python -m experiments.benchmarks.latent chemistry TABLE.csv.xz --weights latent.safetensors
     python -m experiments.benchmarks.latent between TABLE.csv.xz mp-30 mp-22862 --out between.svg
 
 Reconstruction: every crystal of a split becomes a point of the space, noise is added, and the point is decoded. It
 counts where StructureMatcher(0.2, 0.3, 5) calls both the same; what has no point counts as missed.
+
+Chemistry: the elements of crystals of a split are asked for, all of them and no others, and counted before what misses
+them is drawn again.
 """
 
 from __future__ import annotations
@@ -18,15 +22,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
+import pymatgen.core as pmg
 import torch
 import typer
 
-from generators.latent.asking import Wish
+from generators.latent.asking import Wish, conditions_of
 from generators.latent.autoencoder import Decoding
 from generators.latent.manner import Manner
 from generators.latent.reading import Row, read_rows, symmetric
 from generators.latent.regions import between as between_points
-from generators.latent.sampling import Tried, draw
+from generators.latent.sampling import Tried, decoding_of, draw, invented, met
 from generators.latent.tokens import crystals_of, tokens_of
 from generators.latent.weights import SHIPPED, Model, load, seeded
 from generators.latent.wyckoff import WyckoffCrystal
@@ -105,6 +110,42 @@ def speed(
         seconds = time.perf_counter() - began
         told = {"asked": dict(wish.properties), "drawn": tried.number, "possible": made}
         typer.echo(json.dumps(told | {"possible crystals a minute": round(60 * made / seconds)}))
+
+
+@app.command()
+def chemistry(
+    table: Annotated[Path, typer.Argument(help="A table in the mp_20 layout.", exists=True)],
+    weights: Weights = SHIPPED,
+    split: Annotated[str, typer.Option(help="Whose sets of elements.")] = "val",
+    systems: Annotated[int, typer.Option(help="Sets of elements.", min=1)] = 200,
+    each: Annotated[int, typer.Option(help="Crystals of each.", min=1)] = 32,
+) -> None:
+    """Prints the share of what is decoded that holds all elements asked for and no others, by their number."""
+    model, generator = load(weights), seeded(0)
+    every = sorted({elements_of(row.formula) for row in read_rows(table) if row.split == split})
+    order = torch.randperm(len(every), generator=generator)[:systems].tolist()
+    met_by_number: dict[int, list[float]] = {}
+    for place in order:
+        wish = Wish(elements=every[place], required=every[place])
+        asked = conditions_of(wish, each, model.scales).joined()
+        how = decoding_of(wish, Manner(), MOST_ATOMS)
+        decoded = model.autoencoder.decode(invented(model, asked, generator), how, generator)
+        met_by_number.setdefault(len(every[place]), []).append(float(met(decoded, wish).float().mean()))
+    shares = [share for found in met_by_number.values() for share in found]
+    told = {
+        "systems": len(shares),
+        "crystals": each * len(shares),
+        "met": round(sum(shares) / len(shares), 4),
+    }
+    by_number = {
+        f"{n} elements ({len(f)})": round(sum(f) / len(f), 4) for n, f in sorted(met_by_number.items())
+    }
+    typer.echo(json.dumps(told | by_number))
+
+
+def elements_of(formula: str) -> tuple[str, ...]:
+    """Symbols, sorted."""
+    return tuple(sorted(element.symbol for element in pmg.Composition(formula).elements))
 
 
 @app.command()
