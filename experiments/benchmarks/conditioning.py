@@ -1,8 +1,8 @@
 """How well the latent generator keeps to a band gap that is asked for, judged by a head that saw none of its formulas.
 
-    python -m experiments.benchmarks.conditioning formulas mp20_like_36k.csv.xz --splits train,train_bt --out seen.csv
-    python -m experiments.training_tables mp20_like_36k.csv.xz --out features
-    python -m experiments.train_heads band_gap mp20_like_36k.csv.xz --leave-out seen.csv --out judge
+    python -m experiments.benchmarks.conditioning unseen mp20_like_36k.csv.xz --out unseen.csv.xz
+    python -m experiments.training_tables unseen.csv.xz --out features
+    python -m experiments.train_heads band_gap unseen.csv.xz --leave-out leave_out.csv --features features --out judge
     python -m generators.latent.sample -n 200 --band-gap 3 --weights latent.safetensors --out gap_3.extxyz
     python -m experiments.benchmarks.sun run gap_3.extxyz --out runs/sun/gap_3 --reference mp2023_11.csv.xz
     python -m experiments.benchmarks.conditioning judge runs/sun/gap_3 --asked 3 --head judge/band_gap_union.safetensors
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import lzma
 from pathlib import Path
 from typing import Annotated
 
@@ -29,21 +30,24 @@ from surrogates.heads.shipped import DESCRIPTORS
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 WITHIN = 0.5
 """eV"""
+GAP = "band_gap"
 
 
 @app.command()
-def formulas(
+def unseen(
     table: Annotated[Path, typer.Argument(help="What the generator learned from.", exists=True)],
-    splits: Annotated[str, typer.Option(help="Of which splits, comma between.")],
-    out: Annotated[Path, typer.Option(help="CSV to write.")],
+    out: Annotated[Path, typer.Option(help="Table for the judge, compressed with xz.")],
+    splits: Annotated[str, typer.Option(help="From which splits, comma between.")] = "train,train_bt",
 ) -> None:
-    """Writes the reduced formulas that the generator has seen."""
-    seen = sorted({row.formula for row in read_rows(table) if row.split in splits.split(",")})
-    with out.open("w", newline="") as handle:
+    """Writes the rows that have a gap and a formula that the generator has not seen."""
+    rows = list(read_rows(table))
+    seen = {row.formula for row in rows if row.split in splits.split(",")}
+    kept = [row for row in rows if row.formula not in seen and row.columns[GAP]]
+    with lzma.open(out, "wt", newline="") as handle:
         writer = csv.writer(handle)
-        writer.writerow(["reduced_formula"])
-        writer.writerows([formula] for formula in seen)
-    typer.echo(f"{out}: {len(seen)} formulas")
+        writer.writerow(["material_id", "cell", "sites", GAP])
+        writer.writerows([row.material_id, row.cell, row.sites, row.columns[GAP]] for row in kept)
+    typer.echo(f"{out}: {len(kept)} of {len(rows)} rows; {len(seen)} formulas were seen")
 
 
 @app.command()

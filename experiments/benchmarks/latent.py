@@ -27,7 +27,7 @@ import torch
 import typer
 
 from generators.latent.asking import Wish, conditions_of
-from generators.latent.autoencoder import Decoding
+from generators.latent.decoding import Decoding
 from generators.latent.manner import Manner
 from generators.latent.reading import Row, read_rows, symmetric
 from generators.latent.regions import between as between_points

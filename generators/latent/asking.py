@@ -10,8 +10,10 @@ import torch
 
 from generators.latent.tokens import ELEMENTS, GROUPS, Tokens, position_table
 
-ASKED = 0.3
-"""How often each condition is told in training; a third of the crystals are told nothing at all."""
+TOLD = 2 / 3
+"""Share of the crystals of which anything is told in training."""
+CHEMISTRY_TOLD, SYMMETRY_TOLD, ATOMS_TOLD, PROPERTY_TOLD = 0.5, 0.15, 0.3, 0.4
+"""How often, of those, each condition is told; formula and group, which say nearly all, seldom."""
 ATOMS_SCALE = 20
 COUNTS = 8
 """Numbers of elements that are told apart; the last stands for more, too."""
@@ -49,6 +51,18 @@ class Conditions:
 def allowed_elements(joined: torch.Tensor) -> torch.Tensor:
     """Which elements (B, ELEMENTS) joined conditions allow; none where they do not say."""
     return joined[:, :ELEMENTS] > 0
+
+
+def required_elements(joined: torch.Tensor) -> torch.Tensor:
+    """Which elements (B, ELEMENTS) joined conditions require."""
+    return joined[:, ELEMENTS : 2 * ELEMENTS] > 0
+
+
+def whole_count(joined: torch.Tensor) -> torch.Tensor:
+    """How many different elements (B) joined conditions ask for; 0 where they leave it open."""
+    start = 3 * ELEMENTS + GROUPS + 2
+    told = joined[:, start : start + COUNTS - 1]  # the last stands for more, too
+    return (told * torch.arange(1, COUNTS)).sum(dim=1).long()
 
 
 def without_properties(joined: torch.Tensor) -> torch.Tensor:
@@ -103,9 +117,11 @@ def conditions_of(wish: Wish, number: int, scales: Sequence[Scale]) -> Condition
     """The wish, the same for `number` crystals. Raises ValueError for a property the weights do not know."""
     asked = nothing_asked(number, len(scales))
     formula = pmg.Composition(wish.formula).fractional_composition if wish.formula else pmg.Composition()
-    for symbol in wish.elements or tuple(e.symbol for e in formula):
+    named = tuple(element.symbol for element in formula)
+    elements, required = wish.elements or named, wish.required or named
+    for symbol in elements:
         asked.allowed[:, pmg.Element(symbol).Z] = 1.0
-    for symbol in wish.required or tuple(e.symbol for e in formula):
+    for symbol in required:
         asked.required[:, pmg.Element(symbol).Z] = 1.0
     for element, share in formula.items():
         asked.formula[:, pmg.Element(element.symbol).Z] = share
@@ -113,8 +129,11 @@ def conditions_of(wish: Wish, number: int, scales: Sequence[Scale]) -> Condition
         asked.group[:, wish.group] = 1.0
     if wish.atoms is not None:
         asked.atoms[:] = torch.tensor([wish.atoms / ATOMS_SCALE, 1.0])
-    if wish.number_of_elements is not None:
-        asked.count[:, min(wish.number_of_elements, COUNTS) - 1] = 1.0
+    number_of_elements = wish.number_of_elements
+    if elements and set(elements) == set(required):
+        number_of_elements = len(set(elements))  # no other can be meant
+    if number_of_elements is not None:
+        asked.count[:, min(number_of_elements, COUNTS) - 1] = 1.0
     asked.balanced[:] = float(wish.charge_balanced)
     names = [scale.name for scale in scales]
     for name, value in wish.properties.items():
@@ -145,27 +164,28 @@ def drawn_conditions(tokens: Tokens, facts: Facts, generator: torch.Generator) -
     number, properties = len(tokens), facts.properties
     asked = nothing_asked(number, properties.shape[1])
 
-    def told(share: float = ASKED) -> torch.Tensor:
-        return torch.rand(number, generator=generator) < share
+    at_all = torch.rand(number, generator=generator) < TOLD
+
+    def told(share: float) -> torch.Tensor:
+        return at_all & (torch.rand(number, generator=generator) < share)
 
     shares = fractions(tokens)
     present = shares > 0
-    at_all = told(2 / 3)
     # Users allow from their own elements up to a dozen more.
     more = torch.rand(number, 1, generator=generator) * 0.12
     others = torch.rand(number, ELEMENTS, generator=generator) < more
-    asked.allowed[:] = ((present | others) & (told() & at_all).unsqueeze(1)).float()
+    asked.allowed[:] = ((present | others) & told(CHEMISTRY_TOLD).unsqueeze(1)).float()
     kept = torch.rand(number, ELEMENTS, generator=generator) < torch.rand(number, 1, generator=generator)
-    asked.required[:] = (present & kept & (told() & at_all).unsqueeze(1)).float()
-    asked.formula[:] = shares * (told(0.15) & at_all).unsqueeze(1)
-    asked.group[:] = torch.nn.functional.one_hot(tokens.group, GROUPS) * (told(0.15) & at_all).unsqueeze(1)
-    counted = (told() & at_all).float()
+    asked.required[:] = (present & kept & told(CHEMISTRY_TOLD).unsqueeze(1)).float()
+    asked.formula[:] = shares * told(SYMMETRY_TOLD).unsqueeze(1)
+    asked.group[:] = torch.nn.functional.one_hot(tokens.group, GROUPS) * told(SYMMETRY_TOLD).unsqueeze(1)
+    counted = told(ATOMS_TOLD).float()
     asked.atoms[:] = torch.stack([atoms_of(tokens) / ATOMS_SCALE * counted, counted], dim=1)
     elements = present.sum(dim=1).clamp(1, COUNTS) - 1
-    asked.count[:] = torch.nn.functional.one_hot(elements, COUNTS) * (told() & at_all).unsqueeze(1)
-    asked.balanced[:] = (facts.balanced & told() & at_all).float().unsqueeze(1)
+    asked.count[:] = torch.nn.functional.one_hot(elements, COUNTS) * told(CHEMISTRY_TOLD).unsqueeze(1)
+    asked.balanced[:] = (facts.balanced & told(CHEMISTRY_TOLD)).float().unsqueeze(1)
     for k in range(properties.shape[1]):
-        known = told(0.4) & at_all & properties[:, k].isfinite()
+        known = told(PROPERTY_TOLD) & properties[:, k].isfinite()
         asked.properties[:, 2 * k] = torch.where(known, properties[:, k], torch.zeros(()))
         asked.properties[:, 2 * k + 1] = known.float()
     return asked

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from generators.latent.asking import compositions, fractions
-from generators.latent.autoencoder import Autoencoder, Decoding
+from generators.latent.autoencoder import Autoencoder
+from generators.latent.decoding import Decoding
 from generators.latent.sampling import invented
 from generators.latent.tokens import Tokens
 from generators.latent.weights import Model, seeded

@@ -12,9 +12,9 @@ import torch
 
 from generators.base import Generator, Guide
 from generators.latent.asking import COUNTS, Conditions, conditions_of
-from generators.latent.autoencoder import Decoding
 from generators.latent.best import Best, Draw, held_as
 from generators.latent.climbing import Climb
+from generators.latent.decoding import Decoding
 from generators.latent.learning import Tuning, save_tuning, tuned
 from generators.latent.manner import Manner
 from generators.latent.sampling import decoding_of, invented, met

@@ -9,7 +9,7 @@ import pymatgen.core as pmg
 import torch
 
 from generators.latent.asking import Wish, atoms_of, compositions, conditions_of, element_counts
-from generators.latent.autoencoder import Decoding
+from generators.latent.decoding import Decoding
 from generators.latent.manner import Manner
 from generators.latent.model import Told
 from generators.latent.tokens import ELEMENTS, Tokens, crystals_of

@@ -39,6 +39,9 @@ def main(
     start: Annotated[
         Path | None, typer.Option(help="Weights to begin with, such as those that ship.", exists=True)
     ] = None,
+    dropout: Annotated[
+        float, typer.Option(help="Of the decoder; less where crystals are many.", min=0, max=0.9)
+    ] = 0.3,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Trains, or goes on where an earlier run stopped; figures go to MLflow."""
@@ -55,7 +58,7 @@ def main(
     names = [name for name in properties.split(",") if name]
     try:
         corpus = read_corpus(table, train.split(","), validation, leave_out, most_atoms, names, out)
-        model = begun(corpus.scales, start, seed)
+        model = begun(corpus.scales, start, seed, dropout)
     except (TableError, LeaveOutError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
@@ -71,7 +74,7 @@ def main(
     told = {"table": table.name, "splits": train, "crystals": str(len(corpus.train)), "seed": str(seed)}
     mlflow.set_experiment("latent generator")
     with mlflow.start_run(run_name=out.name):
-        mlflow.log_params({**told, "steps": steps, "start": str(start)})
+        mlflow.log_params({**told, "steps": steps, "start": str(start), "dropout": dropout})
         run(model.autoencoder, corpus, Course(steps), out, seed, tell)
         save(Model(model.autoencoder, model.scales, told), out / "latent.safetensors")
     typer.echo(f"{out / 'latent.safetensors'}")

@@ -13,8 +13,9 @@ from torch import nn
 
 from generators.latent.altering import altered
 from generators.latent.asking import Facts, drawn_conditions
-from generators.latent.autoencoder import Autoencoder, Decoding
+from generators.latent.autoencoder import Autoencoder
 from generators.latent.corpus import Corpus
+from generators.latent.decoding import Decoding
 from generators.latent.model import Losses
 from generators.latent.tokens import ELEMENTS, Tokens
 from generators.latent.weights import seeded
@@ -46,7 +47,7 @@ class Training:
     def __init__(self, network: nn.Module, course: Course, folder: Path) -> None:
         self.network, self.course, self.file = network, course, folder / "latent.checkpoint"
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=course.rate, weight_decay=0.05, betas=(0.9, 0.98)
+            network.parameters(), lr=course.rate, weight_decay=0.05, betas=(0.9, 0.98), fused=True
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.step = 0

@@ -76,10 +76,10 @@ def load(file: Path) -> Model:
     return Model(model.autoencoder, scales, json.loads(about["told"]))
 
 
-def begun(scales: Sequence[Scale], start: Path | None, seed: int) -> Model:
+def begun(scales: Sequence[Scale], start: Path | None, seed: int, dropout: float) -> Model:
     """A model to train: untrained, or with the weights of another with as many properties. Raises WeightsError."""
     torch.manual_seed(seed)
-    model = new_model(Shape(), scales)
+    model = new_model(Shape(dropout=dropout), scales)
     if start is None:
         return model
     other = load(start)

@@ -12,8 +12,8 @@ from generator_cases import Evaluated, crystal, propose
 from pymatgen.core import Composition
 from safetensors import safe_open
 
-from generators.latent.autoencoder import Decoding
 from generators.latent.best import Best
+from generators.latent.decoding import Decoding
 from generators.latent.proposing import Latent
 from generators.latent.settings import LatentSettings
 from generators.latent.tokens import crystals_of
