@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
-import pymatgen.core as pmg
 import torch
 
-from generators.latent.tokens import ELEMENTS, Tokens, position_table
-from materials.chemistry import electronegativity
+from generators.latent.tokens import ELEMENTS, Tokens, in_order, position_table
 
 KEPT = 0.3
 """How often an element stays what it is."""
 MOVED, SCALED = 0.04, 0.25
 """Deviations of what is added to free coordinates, and to scaled log lengths."""
-
-
-@cache
-def electronegativities() -> torch.Tensor:
-    """By atomic number; the order in which elements on one letter are decoded."""
-    return torch.tensor([0.0] + [electronegativity(pmg.Element.from_Z(z).symbol) for z in range(1, ELEMENTS)])
 
 
 def altered(tokens: Tokens, usual: torch.Tensor, generator: torch.Generator) -> Tokens:
@@ -39,16 +30,4 @@ def altered(tokens: Tokens, usual: torch.Tensor, generator: torch.Generator) -> 
     stretch = SCALED * torch.randn(number, 1, generator=generator).repeat(1, 3)
     stretch[:, 2] += SCALED * torch.randn(number, generator=generator) * (tokens.group < 195)
     lattice = torch.cat([tokens.lattice[:, :3] + stretch, tokens.lattice[:, 3:]], dim=1)
-    return _in_order(replace(tokens, element=element, parameters=parameters, lattice=lattice))
-
-
-def _in_order(tokens: Tokens) -> Tokens:
-    """Positions by letter, then electronegativity; padding stays last."""
-    key = tokens.letter * 10 + electronegativities()[tokens.element] + 1e4 * ~tokens.filled
-    order = key.argsort(dim=1, stable=True)
-    return replace(
-        tokens,
-        letter=tokens.letter.gather(1, order),
-        element=tokens.element.gather(1, order),
-        parameters=tokens.parameters.gather(1, order.unsqueeze(-1).expand_as(tokens.parameters)),
-    )
+    return in_order(replace(tokens, element=element, parameters=parameters, lattice=lattice))

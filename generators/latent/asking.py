@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import pymatgen.core as pmg
 import torch
@@ -12,8 +12,10 @@ from generators.latent.tokens import ELEMENTS, GROUPS, Tokens, position_table
 
 TOLD = 2 / 3
 """Share of the crystals of which anything is told in training."""
-CHEMISTRY_TOLD, SYMMETRY_TOLD, ATOMS_TOLD, PROPERTY_TOLD = 0.5, 0.15, 0.3, 0.4
+CHEMISTRY_TOLD, SYMMETRY_TOLD, ATOMS_TOLD, PROPERTY_TOLD = 0.5, 0.15, 0.3, 0.7
 """How often, of those, each condition is told; formula and group, which say nearly all, seldom."""
+LOW, HIGH, BUMPS = -3.0, 4.0, 24
+"""Scaled values of properties that are told apart, and how many bumps between them tell a value."""
 ATOMS_SCALE = 20
 COUNTS = 8
 """Numbers of elements that are told apart; the last stands for more, too."""
@@ -25,7 +27,7 @@ class Conditions:
 
     allowed, required, formula (B, ELEMENTS: atomic fractions), group (B, GROUPS: one-hot), atoms (B, 2: a twentieth of
     their number, and whether it is asked), count (B, COUNTS: number of elements, one-hot), balanced (B, 1: whether
-    charges are to balance), properties (B, 2 P: scaled values, and whether each is asked).
+    charges are to balance), properties (B, P: scaled values, not a number where not asked).
     """
 
     allowed: torch.Tensor
@@ -45,7 +47,17 @@ class Conditions:
 
     def joined(self) -> torch.Tensor:
         """All as (B, n)."""
-        return torch.cat([getattr(self, f.name) for f in fields(self)], dim=1)
+        told = replace(self, properties=described(self.properties))
+        return torch.cat([getattr(told, f.name) for f in fields(self)], dim=1)
+
+
+def described(properties: torch.Tensor) -> torch.Tensor:
+    """Scaled values (B, P) as (B, P (2 + BUMPS)): whether asked, the value, and how near it is to each bump."""
+    centers = torch.linspace(LOW, HIGH, BUMPS)
+    value = properties.nan_to_num(0.0).clamp(LOW, HIGH).unsqueeze(-1)
+    near = torch.exp(-0.5 * ((value - centers) / (centers[1] - centers[0])) ** 2)
+    told = torch.cat([torch.ones_like(value), value, near], dim=-1)
+    return (told * properties.isfinite().unsqueeze(-1)).flatten(start_dim=1)
 
 
 def allowed_elements(joined: torch.Tensor) -> torch.Tensor:
@@ -73,8 +85,10 @@ def without_properties(joined: torch.Tensor) -> torch.Tensor:
 
 def nothing_asked(number: int, properties: int) -> Conditions:
     """No condition at all."""
-    sizes = (ELEMENTS, ELEMENTS, ELEMENTS, GROUPS, 2, COUNTS, 1, 2 * properties)
-    return Conditions(*(torch.zeros(number, size) for size in sizes))
+    sizes = (ELEMENTS, ELEMENTS, ELEMENTS, GROUPS, 2, COUNTS, 1)
+    parts = [torch.zeros(number, size) for size in sizes]
+    parts.append(torch.full((number, properties), torch.nan))
+    return Conditions(*parts)
 
 
 def number_of_conditions(properties: int) -> int:
@@ -120,9 +134,9 @@ def conditions_of(wish: Wish, number: int, scales: Sequence[Scale]) -> Condition
     named = tuple(element.symbol for element in formula)
     elements, required = wish.elements or named, wish.required or named
     for symbol in elements:
-        asked.allowed[:, pmg.Element(symbol).Z] = 1.0
+        asked.allowed[:, _number(symbol)] = 1.0
     for symbol in required:
-        asked.required[:, pmg.Element(symbol).Z] = 1.0
+        asked.required[:, _number(symbol)] = 1.0
     for element, share in formula.items():
         asked.formula[:, pmg.Element(element.symbol).Z] = share
     if wish.group is not None:
@@ -140,9 +154,16 @@ def conditions_of(wish: Wish, number: int, scales: Sequence[Scale]) -> Condition
         if name not in names:
             raise ValueError(f"these weights know no {name}; they know {', '.join(names) or 'no property'}")
         k = names.index(name)
-        asked.properties[:, 2 * k] = (value - scales[k].center) / scales[k].spread
-        asked.properties[:, 2 * k + 1] = 1.0
+        asked.properties[:, k] = (value - scales[k].center) / scales[k].spread
     return asked
+
+
+def _number(symbol: str) -> int:
+    """The atomic number. Raises ValueError for an element beyond those that are told apart."""
+    number = int(pmg.Element(symbol).Z)
+    if number >= ELEMENTS:
+        raise ValueError(f"the latent generator knows no {symbol}; leave it out")
+    return number
 
 
 @dataclass(frozen=True)
@@ -185,9 +206,7 @@ def drawn_conditions(tokens: Tokens, facts: Facts, generator: torch.Generator) -
     asked.count[:] = torch.nn.functional.one_hot(elements, COUNTS) * told(CHEMISTRY_TOLD).unsqueeze(1)
     asked.balanced[:] = (facts.balanced & told(CHEMISTRY_TOLD)).float().unsqueeze(1)
     for k in range(properties.shape[1]):
-        known = told(PROPERTY_TOLD) & properties[:, k].isfinite()
-        asked.properties[:, 2 * k] = torch.where(known, properties[:, k], torch.zeros(()))
-        asked.properties[:, 2 * k + 1] = known.float()
+        asked.properties[:, k] = torch.where(told(PROPERTY_TOLD), properties[:, k], torch.nan)
     return asked
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from generators.latent.asking import number_of_conditions
 from generators.latent.decoding import Decisions, Decoding
 from generators.latent.model import BINS, SMEAR, Decoder, Encoder, Losses, Positions, Shape, Told, noised
 from generators.latent.tokens import GROUPS, LETTERS, Tokens, free_lattice
@@ -16,12 +17,12 @@ class Autoencoder(nn.Module):
 
     lattice_free: torch.Tensor
 
-    def __init__(self, shape: Shape, conditions: int) -> None:
+    def __init__(self, shape: Shape, properties: int) -> None:
         super().__init__()
-        self.shape, self.conditions = shape, conditions
+        self.shape, self.conditions = shape, number_of_conditions(properties)
         positions = Positions(shape.width)
         self.encoder = Encoder(shape, positions)
-        self.decoder = Decoder(shape, positions, conditions)
+        self.decoder = Decoder(shape, positions, self.conditions)
         table = torch.tensor([free_lattice(max(1, number)) for number in range(GROUPS)])
         self.register_buffer("lattice_free", table, persistent=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,12 +23,16 @@ CENTERS = 10
 
 @dataclass(frozen=True)
 class Draw:
-    """What the decoder is told of B crystals, how strictly conditions are obeyed, and where each crystal comes from."""
+    """What the decoder is told of B crystals, how strictly conditions are obeyed, and where each crystal comes from.
+
+    wanted: scaled properties (P) by which the crystals are chosen, not a number where all will do.
+    """
 
     told: Told
     guidance: float
     parents: list[tuple[str, ...]]
     notes: list[str]
+    wanted: torch.Tensor = field(default_factory=lambda: torch.full((1,), torch.nan))
 
 
 def held_as(material: Material) -> WyckoffCrystal | None:

@@ -34,13 +34,13 @@ class Chemistry:
     def missing(self) -> torch.Tensor:
         """How many further elements (B) have to come."""
         required, counted = self._required_missing().sum(dim=1), self._count_missing()
-        return torch.maximum(required, torch.where(self._asked_count > 0, counted, 0))
+        return torch.maximum(required, counted)
 
     def groups(self) -> torch.Tensor:
-        """Which groups (B, GROUPS) have positions for all that has to come."""
+        """Which groups (B, GROUPS) have positions for all that has to come, and at least for one."""
         here = self._positions
         most = most_positions(here.atoms, here.free.any(dim=-1), here.exists, torch.tensor(self._most_atoms))
-        fits = most.unsqueeze(0) >= self.missing.unsqueeze(1)
+        fits = most.unsqueeze(0) >= self.missing.clamp(min=1).unsqueeze(1)
         return fits | ~fits.any(dim=1, keepdim=True)
 
     def room(self, group: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
@@ -56,14 +56,11 @@ class Chemistry:
         """Which elements (B, ELEMENTS) may come next, where so many positions (B) can follow."""
         required = self._required_missing()
         number, count, asked = required.sum(dim=1), self._count_missing(), self._asked_count > 0
-        old = (self.missing <= room) | self._complete()
+        old = self.missing <= room
         new = (number <= room) & (~asked | (count > number))
         may = self._used & old.unsqueeze(1) | required | ~self._used & new.unsqueeze(1)
         may = may & self._allowed
         return torch.where(may.any(dim=1, keepdim=True), may, self._allowed)
-
-    def _complete(self) -> torch.Tensor:
-        return self.missing == 0
 
     def _required_missing(self) -> torch.Tensor:
         return self._required & ~self._used

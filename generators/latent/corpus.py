@@ -22,6 +22,8 @@ from materials.leave_out import left_out
 TOKENS = ("group", "lattice", "letter", "element", "parameters", "filled")
 PROPERTY_OF = {"e_above_hull": "energy_above_hull", "formation_energy_per_atom": "formation_energy"}
 """What columns of the mp_20 layout are called here."""
+VERSION = 1
+"""Of the description of crystals (standard.py, tokens.py): what was kept under another is read anew."""
 DEAL = 16
 """Batches that are dealt together by their crystals' number of positions, so that little is padded."""
 
@@ -37,7 +39,10 @@ class Corpus:
     train: Tokens
     facts: Facts
     validation: Tokens
+    validation_facts: Facts
     scales: tuple[Scale, ...]
+    digest: str
+    """Of the crystals' text, the properties' names and the way in which crystals are described."""
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Indices of training crystals, for ever; each crystal once in a round."""
@@ -71,33 +76,46 @@ def read_corpus(
         and row.number_of_atoms <= most_atoms
         and row.formula not in hidden
     ]
-    tokens, rows = _tokens(rows, kept)
+    digest = content_hash([VERSION, *((row.material_id, row.cell, row.sites) for row in rows)])
+    if not rows:
+        raise _empty(table, most_atoms, train, validation, "learning")
+    tokens, rows = _tokens(rows, kept / f"crystals-{digest}.safetensors")
     chosen = torch.tensor([row.split != validation for row in rows])
     for name, part in (("train", chosen), ("validation", ~chosen)):
         if not bool(part.any()):
-            raise EmptyTableError(
-                f"{table}: no crystal of at most {most_atoms} atoms is left for {name} (splits {', '.join(train)} and "
-                f"{validation}); name the splits the table has, or raise the number of atoms"
-            )
+            raise _empty(table, most_atoms, train, validation, name)
     scales = tuple(_scale(name, [row for row in rows if row.split != validation]) for name in properties)
     named = list(zip(properties, scales, strict=True))
     values = torch.tensor([[_scaled(row, name, scale) for name, scale in named] for row in rows]).reshape(
         len(rows), len(scales)
     )
     balanced = torch.tensor([is_charge_balanced(Composition(row.formula)) for row in rows])
-    return Corpus(tokens[chosen], Facts(values, balanced)[chosen], tokens[~chosen], scales)
+    facts = Facts(values, balanced)
+    digest = content_hash([digest, *properties])
+    return Corpus(tokens[chosen], facts[chosen], tokens[~chosen], facts[~chosen], scales, digest)
 
 
-def _tokens(rows: Sequence[Row], kept: Path) -> tuple[Tokens, list[Row]]:
-    """The rows' crystals, of those whose symmetry was found; read from `kept` where the rows are the same."""
-    ids = [row.material_id for row in rows]
-    file = kept / f"crystals-{content_hash(ids)}.safetensors"
+def _empty(
+    table: Path, most_atoms: int, train: Sequence[str], validation: str, purpose: str
+) -> EmptyTableError:
+    return EmptyTableError(
+        f"{table}: no crystal of at most {most_atoms} atoms is left for {purpose} (splits {', '.join(train)} and "
+        f"{validation}); name the splits the table has, or raise the number of atoms"
+    )
+
+
+def _tokens(rows: Sequence[Row], file: Path) -> tuple[Tokens, list[Row]]:
+    """The rows' crystals, of those whose symmetry was found; kept in `file`. Raises TableError."""
     if not file.exists():
         found = symmetric_crystals(rows)
         crystals: list[WyckoffCrystal] = [c for c in found if c is not None]
+        if not crystals:
+            raise EmptyTableError(
+                f"no symmetry was found of any of {len(rows)} crystals; are cells and sites whole?"
+            )
         tokens = tokens_of(crystals)
         there = torch.tensor([c is not None for c in found])
-        kept.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         save_file({"there": there} | {name: getattr(tokens, name).contiguous() for name in TOKENS}, file)
     held = load_file(file)
     return Tokens(*(held[name] for name in TOKENS)), [
@@ -107,7 +125,15 @@ def _tokens(rows: Sequence[Row], kept: Path) -> tuple[Tokens, list[Row]]:
 
 def _value(row: Row, name: str) -> float:
     text = row.columns.get(name, "")
-    return float(text) if text else math.nan
+    try:
+        value = float(text or math.nan)
+    except ValueError:
+        value = math.inf
+    if math.isinf(value):
+        raise TableError(
+            f"{row.material_id}: {name} is {text!r}, which is no number; mend it, or leave it empty"
+        )
+    return value
 
 
 def _scale(name: str, rows: Sequence[Row]) -> Scale:

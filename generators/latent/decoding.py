@@ -10,7 +10,7 @@ import torch
 from generators.latent.asking import without_properties
 from generators.latent.chemistry import Chemistry
 from generators.latent.model import BINS, Decoder, Told
-from generators.latent.tokens import GROUPS, LETTERS, MOST_SITES, Tokens
+from generators.latent.tokens import GROUPS, LETTERS, MOST_SITES, Tokens, in_order
 
 SHARPEST = 2
 """Bins on each side of the likeliest whose mean is the coordinate."""
@@ -66,7 +66,7 @@ class Decisions:
         lattices = [
             self.decoder.lattice(end, known)[0] for end, known in zip(at_stop, self.known, strict=True)
         ]
-        return self._tokens(self._guided(lattices))
+        return in_order(self._tokens(self._guided(lattices)))
 
     def _advance(self, tokens: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """What is known (B, width) after one more token, with properties asked and, where guided, without."""
@@ -110,9 +110,9 @@ class Decisions:
         self.filled = torch.cat([self.filled, going.unsqueeze(1)], dim=1)
 
     def _impossible(self, room: torch.Tensor) -> torch.Tensor:
-        """Letters (B, 28) that come too late in the order, are taken, hold too many atoms or leave too little room for
+        """Which letters (B, 28) cannot come next: too early in the order, taken, too many atoms, too little room.
 
-        the chemistry that is asked for; the stop (last) while anything is missing and can still come.
+        The last is the stop: of nothing, and while an element that is asked for is missing and can still come.
         """
         positions, missing = self.decoder.positions, self.chemistry.missing
         every = torch.arange(LETTERS)

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from generators.latent.asking import compositions, fractions
 from generators.latent.autoencoder import Autoencoder
 from generators.latent.decoding import Decoding
+from generators.latent.model import Losses
 from generators.latent.sampling import invented
 from generators.latent.tokens import Tokens
 from generators.latent.weights import Model, seeded
@@ -114,7 +115,8 @@ def _learned(
 def _cost(network: Autoencoder, tokens: Tokens, asked: torch.Tensor) -> torch.Tensor:
     """What inventing the crystals under their conditions costs."""
     number = len(tokens)
-    return network(tokens, torch.ones(number), asked, torch.zeros(number)).reconstruction()  # type: ignore[no-any-return]
+    costs: Losses = network(tokens, torch.ones(number), asked, torch.zeros(number))
+    return costs.reconstruction()
 
 
 def _between(model: Model, learned: Autoencoder, amount: float) -> Model:

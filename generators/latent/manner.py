@@ -15,7 +15,11 @@ class Manner:
     (1.0, 0.9), (1.0, 1.0), (0.8, 1.0), the first had the most new, stable and possible crystals.
     """
 
-    guidance: float = 1.5
+    guidance: float = 1.0
     temperature: float = 1.2
     nucleus: float = 0.8
     coordinate_temperature: float = 0.3
+
+
+AIMED = Manner(temperature=0.8, nucleus=0.9)
+"""Where a property is asked for: closer to what is usual, since what is unusual is seldom what was asked for."""

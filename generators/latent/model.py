@@ -50,7 +50,7 @@ class Losses:
     divergence: torch.Tensor
 
     def reconstruction(self) -> torch.Tensor:
-        """All but the divergence."""
+        """All parts of the crystals."""
         return self.group + self.letter + self.element + self.coordinate + self.lattice
 
 
@@ -120,12 +120,12 @@ def transformer(shape: Shape, layers: int, dropout: float) -> nn.TransformerEnco
 class Encoder(nn.Module):
     """Crystals to the mean and log variance of z."""
 
-    def __init__(self, shape: Shape, positions: Positions) -> None:
+    def __init__(self, shape: Shape, positions: Positions, dropout: float = 0.0) -> None:
         super().__init__()
         self.positions = positions
         self.group = nn.Embedding(GROUPS, shape.width)
         self.lattice = mlp(6, shape.width, shape.width)
-        self.layers = transformer(shape, shape.encoder_layers, 0.0)
+        self.layers = transformer(shape, shape.encoder_layers, dropout)
         self.out = nn.Linear(2 * shape.width, 2 * shape.latent)
 
     def forward(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +19,9 @@ from generators.latent.climbing import Climb
 from generators.latent.decoding import Decoding
 from generators.latent.learning import Tuning, save_tuning, tuned
 from generators.latent.manner import Manner
-from generators.latent.sampling import decoding_of, invented, met
+from generators.latent.sampling import decoding_of, invented, likeliest, met
 from generators.latent.settings import KIND
+from generators.latent.standard import standardised
 from generators.latent.targets import wanted_values, wish_of
 from generators.latent.tokens import crystals_of, tokens_of
 from generators.latent.weights import Model, seeded
@@ -65,7 +68,7 @@ class Latent(Generator):
         generator = seeded(seed)
 
         def wanted(number: int) -> torch.Tensor:
-            return self._targets(archive, number, generator)[0]
+            return self._targets(archive, number, generator, number)[0].joined()
 
         how = self._how(USUAL.guidance)
         self._tuning = tuned(self._model, tokens_of(good), wanted, self._elements, how, seed)
@@ -135,37 +138,55 @@ class Latent(Generator):
         """Asks each crystal for one of the space's numbers of elements, drawn at random."""
         low, high = self._space.number_of_elements
         high = min(high, COUNTS, len(self._space.elements))
-        number = torch.randint(min(low, high), high + 1, (len(asked),), generator=generator)
+        low = min(max(low, len(set(self._space.required))), high)
+        number = torch.randint(low, high + 1, (len(asked),), generator=generator)
         asked.count[:] = torch.nn.functional.one_hot(number - 1, COUNTS)
 
     def _targets(
-        self, archive: Archive, number: int, generator: torch.Generator
-    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        """Conditions (number, n) that say all the campaign wants, and the values they ask for."""
-        values = wanted_values(archive, self._model.scales, number, generator)
+        self, archive: Archive, number: int, generator: torch.Generator, different: int = 1
+    ) -> tuple[Conditions, Mapping[str, torch.Tensor]]:
+        """Conditions of `number` crystals that say all the campaign wants, and the values they ask for.
+
+        different: how many values; each is asked of as many crystals.
+        """
+        values = {
+            name: value.repeat_interleave(number // different)
+            for name, value in wanted_values(archive, self._model.scales, different, generator).items()
+        }
         asked = conditions_of(replace(self._wish, properties=values), number, self._model.scales)
         if not self._wish.formula:
             self._numbers_of_elements(asked, generator)
-        return asked.joined(), values
+        return asked, values
 
     def _under_targets(self, archive: Archive, generator: torch.Generator) -> Draw:
         asked, values = self._targets(archive, BATCH, generator)
         notes = [_asked_note(values, row) for row in range(BATCH)]
-        return Draw(invented(self._model, asked, generator), USUAL.guidance, [()] * BATCH, notes)
+        told = invented(self._model, asked.joined(), generator)
+        return Draw(told, USUAL.guidance, [()] * BATCH, notes, asked.properties[0])
 
     def _candidates(self, drawn: Draw, rng: np.random.Generator) -> Iterator[Candidate | None]:
-        """A candidate for every point that decodes to a crystal of the space, else None."""
+        """A candidate for every point that decodes to a crystal of the space, else None.
+
+        Where properties are wanted, only of the share that most likely has them.
+        """
         decoded = self._tuned.autoencoder.decode(drawn.told, self._how(drawn.guidance), _torch_generator(rng))
-        kept = met(decoded, self._wish)
-        points = self._tuned.autoencoder.encode(decoded)
-        for row in range(len(decoded)):
-            if not kept[row]:
+        rows, number = likeliest(self._tuned, decoded, drawn.wanted, met(decoded, self._wish))
+        taken = number / len(rows) if rows else 1.0
+        yield from repeat(None, math.ceil(taken * (len(decoded) - len(rows))))
+        for row in rows:
+            if number == 0:
+                break
+            form = crystals_of(decoded[row : row + 1])[0]
+            crystal = Crystal(form.structure())
+            if self._space.why_not(crystal) is None:
+                number -= 1
+                point = self._tuned.autoencoder.encode(tokens_of([standardised(form)]))[0]
+                latent = tuple(round(float(v), 3) for v in point)
+                yield Candidate(
+                    crystal, Origin(KIND, drawn.parents[row], latent=latent, note=drawn.notes[row])
+                )
+            else:
                 yield None
-                continue
-            crystal = Crystal(crystals_of(decoded[row : row + 1])[0].structure())
-            point = tuple(round(float(v), 3) for v in points[row])
-            origin = Origin(KIND, drawn.parents[row], latent=point, note=drawn.notes[row])
-            yield Candidate(crystal, origin) if self._space.why_not(crystal) is None else None
 
 
 def _asked_note(values: Mapping[str, torch.Tensor], row: int) -> str:

@@ -47,6 +47,8 @@ class Row:
     def _amounts(self) -> dict[str, int]:
         """Atoms of each element in the cell as written; counted in the text, which is cheap for big tables."""
         words = [group.split() for group in self.sites.split(";")]
+        if not all(len(word) > 1 and len(word) % 3 == 1 for word in words):
+            raise TableError(f"{self.material_id}: no sites can be read in {self.sites[:40]!r}; mend the row")
         return {element: len(numbers) // 3 for element, *numbers in words}
 
     @property
@@ -115,9 +117,15 @@ def _with_text(cells: dict[str, str]) -> tuple[dict[str, str], tuple[str, str] |
 
 
 def symmetric(row: Row) -> WyckoffCrystal | None:
-    """The row's crystal by its symmetry; None where it is not found or has too many positions."""
+    """The row's crystal by its symmetry; None where it is not found or has too many positions. Raises TableError."""
     try:
-        crystal = find_symmetry(row.structure())
+        structure = row.structure()
+    except (ValueError, IndexError) as error:
+        raise TableError(
+            f"{row.material_id}: cell and sites cannot be read ({error}); mend the row"
+        ) from error
+    try:
+        crystal = find_symmetry(structure)
     except NoSymmetryError:
         return None
     return crystal if len(crystal.sites) <= MOST_SITES else None

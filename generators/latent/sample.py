@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from generators.latent.manner import Manner
+from generators.latent.manner import AIMED, Manner
 
 if TYPE_CHECKING:
     from materials.base import Crystal
 
+USUAL = Manner()
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 Weights = Annotated[
@@ -38,15 +39,23 @@ Wanted = Annotated[
     list[str],
     typer.Option("--property", help="Another property the weights know, such as density=3; repeatable."),
 ]
-Guidance = Annotated[
-    float, typer.Option(help="1: as learned; more obeys wished properties, with less variety.")
-]
+Guidance = Annotated[float, typer.Option(help="How strictly wished properties are obeyed; 1: as learned.")]
 Temperature = Annotated[
-    float, typer.Option(help="Of the choice of group, positions and elements; 0 takes the likeliest.", min=0)
+    float | None,
+    typer.Option(
+        help="Of the choice of group, positions and elements; 0 takes the likeliest. "
+        f"Left out: {USUAL.temperature}, or {AIMED.temperature} where a property is wished for.",
+        min=0,
+    ),
 ]
 Nucleus = Annotated[
-    float,
-    typer.Option(help="Of these choices only the likeliest that together hold this share.", min=0, max=1),
+    float | None,
+    typer.Option(
+        help="Of these choices only the likeliest that together hold this share. "
+        f"Left out: {USUAL.nucleus}, or {AIMED.nucleus} where a property is wished for.",
+        min=0,
+        max=1,
+    ),
 ]
 CoordinateTemperature = Annotated[float, typer.Option(help="The same, of coordinates.", min=0)]
 New = Annotated[
@@ -56,7 +65,8 @@ New = Annotated[
         help="Leaves out what was drawn before or is in the index of known materials.",
     ),
 ]
-USUAL = Manner()
+GAPPED = 0.5
+"""eV; of the crystals with such a gap 95 % are charge-balanced, so that is asked for as well."""
 MOST_TRIES = 40
 """Crystals drawn for each that is asked for, before giving up on a wish that is hardly ever met."""
 
@@ -77,15 +87,15 @@ def main(
     energy_above_hull: EnergyAboveHull = None,
     wanted: Wanted = [],  # noqa: B006  # typer reads it, nobody changes it
     guidance: Guidance = USUAL.guidance,
-    temperature: Temperature = USUAL.temperature,
-    nucleus: Nucleus = USUAL.nucleus,
+    temperature: Temperature = None,
+    nucleus: Nucleus = None,
     coordinate_temperature: CoordinateTemperature = USUAL.coordinate_temperature,
     new: New = False,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal crystals.")] = 0,
 ) -> None:
     """Draws crystals that meet the wishes, and writes them."""
     from generators.latent.asking import Wish
-    from generators.latent.sampling import ImpossibleWishError, Tried, draw
+    from generators.latent.sampling import LIKELIEST, ImpossibleWishError, Tried, draw
     from generators.latent.weights import SHIPPED, WeightsError, load, seeded
     from materials.novelty import Novelty
 
@@ -95,9 +105,16 @@ def main(
             values[name] = value
     try:
         chemistry = (_names(elements), _names(required), formula, group, atoms)
-        wish = Wish(*chemistry, number_of_elements, charge_balanced, values)
-        manner = Manner(guidance, temperature, nucleus, coordinate_temperature)
-        tried = Tried(MOST_TRIES * number)
+        balanced = charge_balanced or values.get("band_gap", 0.0) >= GAPPED
+        wish = Wish(*chemistry, number_of_elements, balanced, values)
+        usual = AIMED if values else USUAL
+        manner = Manner(
+            guidance,
+            usual.temperature if temperature is None else temperature,
+            usual.nucleus if nucleus is None else nucleus,
+            coordinate_temperature,
+        )
+        tried = Tried(round(MOST_TRIES * number / (LIKELIEST if values else 1)))
         crystals = draw(load(weights or SHIPPED), wish, manner, seeded(seed), tried)
         drawn = list(islice(filter(Novelty(), crystals) if new else crystals, number))
     except (ImpossibleWishError, WeightsError) as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import pymatgen.core as pmg
 import torch
@@ -19,6 +21,8 @@ from materials.chemistry import is_charge_balanced
 from materials.novelty import why_invalid
 
 BATCH = 64
+LIKELIEST = 0.125
+"""Share of what is drawn under a wish for properties, and meets its chemistry, that is kept."""
 MOST_ATOMS = 20
 """Of crystals whose number of atoms is not asked."""
 
@@ -40,19 +44,21 @@ def draw(
 ) -> Iterator[Crystal]:
     """Crystals under a wish; those that miss its chemistry or number of atoms, or that no space takes, are left out.
 
-    Ends when `tried.most` were drawn. Raises ImpossibleWishError.
+    Where properties are wished for, of each batch the LIKELIEST share to have them is kept. Ends when
+    `tried.most` were drawn. Raises ImpossibleWishError.
     """
     _check(wish)
     try:
-        asked = conditions_of(wish, BATCH, model.scales).joined()
+        asked = conditions_of(wish, BATCH, model.scales)
     except ValueError as error:
         raise ImpossibleWishError(str(error)) from error
     how = decoding_of(wish, manner, MOST_ATOMS)
     while tried.number < tried.most:
         tried.number += BATCH
-        decoded = model.autoencoder.decode(invented(model, asked, generator), how, generator)
-        crystals = (Crystal(one.structure()) for one in crystals_of(decoded[met(decoded, wish)]))
-        yield from (crystal for crystal in crystals if not why_invalid(crystal))
+        decoded = model.autoencoder.decode(invented(model, asked.joined(), generator), how, generator)
+        rows, number = likeliest(model, decoded, asked.properties[0], met(decoded, wish))
+        crystals = (Crystal(crystals_of(decoded[k : k + 1])[0].structure()) for k in rows)
+        yield from islice((crystal for crystal in crystals if not why_invalid(crystal)), number)
 
 
 def invented(model: Model, asked: torch.Tensor, generator: torch.Generator) -> Told:
@@ -60,6 +66,21 @@ def invented(model: Model, asked: torch.Tensor, generator: torch.Generator) -> T
     number = len(asked)
     z = torch.randn(number, model.autoencoder.shape.latent, generator=generator)
     return Told(z, torch.ones(number), asked, torch.zeros(number))
+
+
+@torch.no_grad()
+def likeliest(
+    model: Model, tokens: Tokens, wanted: torch.Tensor, kept: torch.Tensor
+) -> tuple[list[int], int]:
+    """The rows of the kept crystals (N), those first that most likely have the properties wanted (P); how many to take.
+
+    wanted: scaled, not a number where all will do; then all are taken, as they come.
+    """
+    rows = kept.nonzero()[:, 0]
+    if not bool(wanted.isfinite().any()):
+        return rows.tolist(), len(rows)
+    likelihood = model.foreteller.log_likelihood(tokens[rows], wanted.expand(len(rows), -1)).sum(dim=1)
+    return rows[likelihood.argsort(descending=True)].tolist(), math.ceil(LIKELIEST * len(rows))
 
 
 def decoding_of(wish: Wish, manner: Manner, most_atoms: int) -> Decoding:
@@ -95,16 +116,35 @@ def _check(wish: Wish) -> None:
     for symbol in (*wish.elements, *wish.required):
         if not pmg.Element.is_valid_symbol(symbol):
             raise ImpossibleWishError(f"{symbol!r} is no element; write symbols such as Li")
-    outside = sorted(set(wish.required) - set(wish.elements or wish.required))
-    if outside:
+    required, allowed = set(wish.required), set(wish.elements)
+    if outside := sorted(required - (allowed or required)):
         raise ImpossibleWishError(
             f"{', '.join(outside)} is required but not among the allowed elements; add it there"
         )
-    possible = len(set(wish.elements)) or ELEMENTS
-    if wish.number_of_elements is not None and not len(wish.required) <= wish.number_of_elements <= possible:
+    possible = len(allowed) or ELEMENTS
+    if wish.number_of_elements is not None and not len(required) <= wish.number_of_elements <= possible:
         raise ImpossibleWishError(
-            f"{wish.number_of_elements} different elements cannot be had: {len(wish.required)} are required and "
+            f"{wish.number_of_elements} different elements cannot be had: {len(required)} are required and "
             f"{possible} allowed"
         )
+    _check_formula(wish)
+    for name, value in wish.properties.items():
+        if not bool(torch.as_tensor(value).isfinite().all()):
+            raise ImpossibleWishError(f"{name} cannot be {value}; give a number")
     if wish.group is not None and not 1 <= wish.group <= 230:
         raise ImpossibleWishError(f"space group {wish.group} does not exist; they are numbered 1 to 230")
+
+
+def _check_formula(wish: Wish) -> None:
+    if not wish.formula:
+        return
+    try:
+        named = {element.symbol for element in pmg.Composition(wish.formula).elements}
+    except ValueError as error:
+        raise ImpossibleWishError(str(error)) from error
+    allowed, number = set(wish.elements) or named, wish.number_of_elements
+    if not set(wish.required) <= named <= allowed or number not in (None, len(named)):
+        raise ImpossibleWishError(
+            f"{wish.formula} holds {', '.join(sorted(named))}, which the other wishes for elements do not allow; "
+            "leave those out"
+        )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import pymatgen.core as pmg
 import torch
 
 from generators.latent.asking import Scale, Wish
+from generators.latent.tokens import ELEMENTS
 from materials.archive import Archive
 from materials.goals import Constraint, Objective
 from materials.space import Space
@@ -20,7 +22,7 @@ HSE_TO_PBE = (0.82, -0.50)
 def wish_of(space: Space) -> Wish:
     """The chemistry of a design space."""
     return Wish(
-        elements=space.elements,
+        elements=tuple(symbol for symbol in space.elements if pmg.Element(symbol).Z < ELEMENTS),
         required=space.required,
         formula=space.formula or "",
         charge_balanced=space.charge_balanced,

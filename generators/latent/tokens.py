@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import numpy as np
@@ -73,6 +73,25 @@ def sort_key(crystal: WyckoffCrystal, site: Site) -> tuple[int, float, tuple[flo
     """Positions in the order in which they are decoded: by letter, electronegativity, place."""
     order = space_group(crystal.group).letters[site.letter]
     return order, electronegativity(site.symbol), site.parameters
+
+
+@cache
+def electronegativities() -> torch.Tensor:
+    """By atomic number; the order in which elements on one letter are decoded."""
+    return torch.tensor([0.0] + [electronegativity(pmg.Element.from_Z(z).symbol) for z in range(1, ELEMENTS)])
+
+
+def in_order(tokens: Tokens) -> Tokens:
+    """Positions by letter, then electronegativity, as `sort_key` has them; padding stays last."""
+    key = tokens.letter * 10 + electronegativities()[tokens.element] + 1e4 * ~tokens.filled
+    order = key.argsort(dim=1, stable=True)
+    return replace(
+        tokens,
+        letter=tokens.letter.gather(1, order),
+        element=tokens.element.gather(1, order),
+        parameters=tokens.parameters.gather(1, order.unsqueeze(-1).expand_as(tokens.parameters)),
+        filled=tokens.filled.gather(1, order),
+    )
 
 
 def tokens_of(crystals: Sequence[WyckoffCrystal]) -> Tokens:

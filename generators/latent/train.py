@@ -5,6 +5,7 @@ python -m generators.latent.train TABLE.csv.xz --train train --validation val --
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -48,10 +49,11 @@ def main(
     import mlflow
 
     from generators.latent.corpus import read_corpus
+    from generators.latent.foretelling import train_foreteller
     from generators.latent.reading import TableError
-    from generators.latent.training import Course
+    from generators.latent.training import CheckpointError, Course
     from generators.latent.training import train as run
-    from generators.latent.weights import Model, WeightsError, begun, save
+    from generators.latent.weights import WeightsError, begun, save
     from materials.leave_out import LeaveOutError
 
     out.mkdir(parents=True, exist_ok=True)
@@ -71,12 +73,21 @@ def main(
         mlflow.log_metrics(figures, step=step)
         typer.echo(f"{step}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
 
+    def tell_of_foreteller(step: int, figures: dict[str, float]) -> None:
+        tell(step, {f"foreteller {name}": value for name, value in figures.items()})
+
     told = {"table": table.name, "splits": train, "crystals": str(len(corpus.train)), "seed": str(seed)}
     mlflow.set_experiment("latent generator")
     with mlflow.start_run(run_name=out.name):
         mlflow.log_params({**told, "steps": steps, "start": str(start), "dropout": dropout})
-        run(model.autoencoder, corpus, Course(steps), out, seed, tell)
-        save(Model(model.autoencoder, model.scales, told), out / "latent.safetensors")
+        try:
+            run(model.autoencoder, corpus, Course(steps), out, seed, tell)
+            if names:
+                train_foreteller(model.foreteller, corpus, out, seed, tell_of_foreteller)
+        except CheckpointError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+        save(replace(model, told=told), out / "latent.safetensors")
     typer.echo(f"{out / 'latent.safetensors'}")
 
 

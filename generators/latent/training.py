@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from generators.latent.altering import altered
-from generators.latent.asking import Facts, drawn_conditions
+from generators.latent.asking import Facts, drawn_conditions, nothing_asked
 from generators.latent.autoencoder import Autoencoder
 from generators.latent.corpus import Corpus
 from generators.latent.decoding import Decoding
@@ -29,6 +29,10 @@ ALTERED = 0.4
 PARTS = tuple(f.name for f in fields(Losses))
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that does not belong to what is to be trained."""
+
+
 @dataclass(frozen=True)
 class Course:
     """How long and how fast: steps, crystals in a batch, highest learning rate, and the divergence's weight."""
@@ -42,10 +46,10 @@ class Course:
 
 
 class Training:
-    """A network, its optimiser, and a checkpoint in `folder`."""
+    """A network, its optimiser, and a checkpoint, which is gone on from where it learned from the same `digest`."""
 
-    def __init__(self, network: nn.Module, course: Course, folder: Path) -> None:
-        self.network, self.course, self.file = network, course, folder / "latent.checkpoint"
+    def __init__(self, network: nn.Module, course: Course, file: Path, digest: str) -> None:
+        self.network, self.course, self.file, self.digest = network, course, file, digest
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=course.rate, weight_decay=0.05, betas=(0.9, 0.98), fused=True
         )
@@ -59,6 +63,10 @@ class Training:
         return warm * (0.5 * (1 + math.cos(math.pi * min(1.0, step / self.course.steps))) + 1e-3)
 
     def _restore(self, kept: dict[str, Any]) -> None:
+        if kept.get("digest") != self.digest:
+            raise CheckpointError(
+                f"{self.file}: begun with other crystals, properties or an older version; name another --out"
+            )
         self.network.load_state_dict(kept["network"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.schedule.load_state_dict(kept["schedule"])
@@ -71,6 +79,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "step": self.step,
+            "digest": self.digest,
         }
         partial = self.file.with_name(self.file.name + ".part")
         torch.save(kept, partial)
@@ -81,6 +90,7 @@ class Training:
     ) -> None:
         """Steps until the course ends; `losses` gives what to minimise under `loss`, and parts of it to tell."""
         sums: dict[str, float] = {}
+        since = 0
         while self.step < self.course.steps:
             with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT):
                 found = next(losses)
@@ -89,28 +99,28 @@ class Training:
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
             self.optimizer.step()
             self.schedule.step()
-            self.step += 1
+            self.step, since = self.step + 1, since + 1
             for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
             if self.step % self.course.every == 0 or self.step == self.course.steps:
-                since = (self.step - 1) % self.course.every + 1
                 self.network.eval()
                 tell(self.step, {k: v / since for k, v in sums.items()} | look())
                 self.network.train()
                 self.keep()
-                sums = {}
+                sums, since = {}, 0
 
 
 def train(
     network: Autoencoder, corpus: Corpus, course: Course, folder: Path, seed: int, tell: Report
 ) -> None:
     """Trains the autoencoder, or the rest of it."""
-    training = Training(network, course, folder)
+    training = Training(network, course, folder / "latent.checkpoint", corpus.digest)
     torch.manual_seed(seed + training.step)
     generator = seeded(seed + training.step)
     batches = corpus.batches(course.batch, generator)
     usual = torch.bincount(corpus.train.element[corpus.train.filled], minlength=ELEMENTS).float()
     sample = torch.randperm(len(corpus.validation), generator=seeded(0))[:512]
+    held_out = corpus.validation[sample], corpus.validation_facts[sample]
 
     def losses() -> Iterator[dict[str, torch.Tensor]]:
         for chosen in batches:
@@ -121,7 +131,7 @@ def train(
             yield {"loss": found.reconstruction() + pull * found.divergence, **parts}
 
     network.train()
-    training.run(losses(), lambda: look_at(network, corpus.validation[sample]), tell)
+    training.run(losses(), lambda: look_at(network, *held_out), tell)
     network.eval()
 
 
@@ -152,13 +162,21 @@ def mixed(one: Tokens, other: Tokens, chosen: torch.Tensor) -> Tokens:
 
 
 @torch.no_grad()
-def look_at(network: Autoencoder, sample: Tokens) -> dict[str, float]:
-    """Costs of crystals it never saw, copied and invented, and the share that decodes to the same positions."""
+def look_at(network: Autoencoder, sample: Tokens, facts: Facts) -> dict[str, float]:
+    """Costs of crystals it never saw, copied, invented, and invented with their properties told.
+
+    And the share that decodes to the same positions.
+    """
     number = len(sample)
     nothing, zeros = torch.zeros(number, network.conditions), torch.zeros(number)
+    asked = replace(nothing_asked(number, facts.properties.shape[1]), properties=facts.properties).joined()
     told: dict[str, float] = {}
-    for kind, level in (("copied", zeros), ("invented", zeros + 1)):
-        found = network(sample, level, nothing, zeros)
+    for kind, level, conditions in (
+        ("copied", zeros, nothing),
+        ("invented", zeros + 1, nothing),
+        ("asked", zeros + 1, asked),
+    ):
+        found = network(sample, level, conditions, zeros)
         told |= {f"{kind} {name}": float(getattr(found, name)) for name in PARTS if name != "divergence"}
     z = network.encode(sample)
     for noise in (0.0, 0.1):

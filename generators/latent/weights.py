@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from generators.latent.asking import Scale, number_of_conditions
+from generators.latent.asking import Scale
 from generators.latent.autoencoder import Autoencoder
+from generators.latent.foreteller import Foreteller
 from generators.latent.model import Shape
 
 SHIPPED = Path(__file__).parent / "weights" / "latent.safetensors"
 SHARED, SHARED_WITH = "decoder.positions.", "encoder.positions."
 """Encoder and decoder embed positions alike; one of the two is written."""
-VERSION = "2"
+FORETELLER = "foreteller."
+VERSION = "3"
 """Weights of another version are refused: tokens or layers differ."""
 
 
@@ -28,21 +30,23 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True)
 class Model:
-    """The autoencoder, the properties it knows, and what the weights were trained on."""
+    """The autoencoder, the properties it knows, what foretells them, and what the weights were trained on."""
 
     autoencoder: Autoencoder
+    foreteller: Foreteller
     scales: tuple[Scale, ...]
     told: dict[str, str] = field(default_factory=dict)
 
 
 def new_model(shape: Shape, scales: Sequence[Scale]) -> Model:
     """Untrained."""
-    return Model(Autoencoder(shape, number_of_conditions(len(scales))), tuple(scales))
+    return Model(Autoencoder(shape, len(scales)), Foreteller(len(scales)), tuple(scales))
 
 
 def save(model: Model, file: Path) -> None:
     """Writes the weights in half precision, whole or not at all."""
     tensors = model.autoencoder.state_dict()
+    tensors |= {FORETELLER + k: v for k, v in model.foreteller.state_dict().items()}
     distinct = {k: v.half().clone().contiguous() for k, v in tensors.items() if not k.startswith(SHARED)}
     about = {
         "version": VERSION,
@@ -71,9 +75,12 @@ def load(file: Path) -> Model:
     scales = tuple(Scale(**scale) for scale in json.loads(about["scales"]))
     model = new_model(Shape(**json.loads(about["shape"])), scales)
     shared = {k.replace("encoder.", "decoder.", 1): v for k, v in held.items() if k.startswith(SHARED_WITH)}
+    foretelling = {k.removeprefix(FORETELLER): held.pop(k) for k in list(held) if k.startswith(FORETELLER)}
     model.autoencoder.load_state_dict(held | shared)
+    model.foreteller.load_state_dict(foretelling)
     model.autoencoder.eval()
-    return Model(model.autoencoder, scales, json.loads(about["told"]))
+    model.foreteller.eval()
+    return replace(model, told=json.loads(about["told"]))
 
 
 def begun(scales: Sequence[Scale], start: Path | None, seed: int, dropout: float) -> Model:

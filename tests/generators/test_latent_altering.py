@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from generators.latent.altering import altered, electronegativities
+from generators.latent.altering import altered
 from generators.latent.asking import Facts
 from generators.latent.symmetry import find_symmetry
-from generators.latent.tokens import ELEMENTS, crystals_of, position_table, tokens_of
+from generators.latent.tokens import ELEMENTS, crystals_of, electronegativities, position_table, tokens_of
 from generators.latent.training import lesson
 from generators.latent.weights import seeded
 

@@ -44,11 +44,7 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with weights that hardly learned anything, trained in two goes."""
     folder = tmp_path_factory.mktemp("latent")
     table = folder / "table.csv"
-    lines = list(rows())
-    with table.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    write(table, list(rows()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         arguments = [
@@ -113,6 +109,10 @@ def test_equal_seeds_give_equal_crystals(trained: Path) -> None:
         (["--elements", "Li,Cl", "--required", "Na"], "Na is required but not among the allowed elements"),
         (["--atoms", "500"], "none of 256 crystals drawn met the wishes"),
         (["--elements", "Li,Cl", "--number-of-elements", "3"], "3 different elements cannot be had"),
+        (["--formula", "NaCl", "--elements", "Li,O"], "NaCl holds Cl, Na, which the other wishes"),
+        (["--formula", "NaCl", "--number-of-elements", "3"], "NaCl holds Cl, Na, which the other wishes"),
+        (["--elements", "Rf,O"], "knows no Rf"),
+        (["--band-gap", "nan"], "band_gap cannot be nan"),
         (["--group", "231"], "space group 231 does not exist"),
         (["--property", "hardness=3"], "these weights know no hardness; they know band_gap"),
     ],
@@ -121,6 +121,47 @@ def test_an_impossible_wish_is_told(trained: Path, words: list[str], told: str) 
     code, output, frames = draw(trained, *words)
     assert (code, frames) == (2, [])
     assert told in output
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"split": "other"}, "no crystal of at most 20 atoms is left"),
+        ({"band_gap": "n/a"}, "band_gap is 'n/a', which is no number"),
+        ({"sites": "Na 0 0 x"}, "cell and sites cannot be read"),
+        ({"sites": "Na 0 0"}, "no sites can be read in 'Na 0 0'"),
+    ],
+)
+def test_a_table_that_teaches_nothing_is_told(tmp_path: Path, change: dict[str, object], told: str) -> None:
+    table = tmp_path / "table.csv"
+    write(table, [row | change for row in rows()])
+    result = CliRunner().invoke(train.app, [str(table), "--out", str(tmp_path), "--properties", "band_gap"])
+    assert result.exit_code == 2, result.output
+    assert told in result.output
+
+
+def test_a_table_without_rows_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("material_id,cell,sites,split\n")
+    result = CliRunner().invoke(train.app, [str(table), "--out", str(tmp_path)])
+    assert result.exit_code == 2, result.output
+    assert f"{table}: no crystal" in result.output
+
+
+def test_a_folder_of_other_crystals_is_not_gone_on_with(trained: Path) -> None:
+    table = trained / "other.csv"
+    write(table, [row | {"sites": str(row["sites"]).replace("Na", "Cs")} for row in rows()])
+    arguments = [str(table), "--out", str(trained), "--properties", "band_gap", "--steps", "30"]
+    result = CliRunner().invoke(train.app, arguments)
+    assert result.exit_code == 2, result.output
+    assert "latent.checkpoint: begun with other crystals" in result.output
+
+
+def write(table: Path, lines: list[dict[str, object]]) -> None:
+    with table.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def test_new_ones_are_possible_different_and_not_known(tmp_path: Path) -> None:
@@ -149,7 +190,7 @@ def test_weights_of_another_version_are_refused(trained: Path, tmp_path: Path) -
     save_file(load_file(trained / "latent.safetensors"), old, metadata=about)
     result = CliRunner().invoke(sample.app, ["--weights", str(old), "--out", str(tmp_path / "new.extxyz")])
     assert result.exit_code == 2
-    assert f"{old}: weights of version 1, but this is version 2; train them again" in result.output
+    assert f"{old}: weights of version 1, but this is version 3; train them again" in result.output
 
 
 def test_a_table_without_the_split_is_refused(trained: Path, tmp_path: Path) -> None:
