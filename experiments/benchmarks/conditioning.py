@@ -62,12 +62,12 @@ def judge(
     asked: Annotated[float, typer.Option(help="The gap that was asked for, eV.")],
     head: Annotated[Path, typer.Option(help="What train_heads wrote.", exists=True)],
 ) -> None:
-    """Prints the share of all structures drawn whose gap, as judged, is within 0.5 eV of what was asked."""
+    """Prints the share of all structures of the run whose gap, as judged, is within 0.5 eV of what was asked."""
     drawn = len((run / JUDGED).read_text().splitlines())
     crystals, gaps = judged(run, head)
     near = int((np.abs(gaps - asked) <= WITHIN).sum())
     told = {"asked": asked, "drawn": drawn, "relaxed": len(crystals), "near": near}
-    share, median = round(near / drawn, 4), round(float(np.median(gaps)), 3)
+    share, median = round(near / drawn, 4), round(float(np.median(gaps)), 3) if len(gaps) else None
     typer.echo(json.dumps(told | {"share": share, "median gap": median}))
 
 

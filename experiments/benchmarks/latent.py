@@ -35,7 +35,9 @@ from generators.latent.sampling import Tried, decoding_of, draw, invented, met
 from generators.latent.tokens import crystals_of, tokens_of
 from generators.latent.weights import SHIPPED, Model, load, seeded
 from generators.latent.wyckoff import WyckoffCrystal
+from materials.base import Crystal
 from materials.identity import structure_matcher
+from materials.novelty import why_invalid
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 Weights = Annotated[Path, typer.Option(help="What generators.latent.train wrote.", exists=True)]
@@ -49,7 +51,7 @@ LARGEST = (5, 10, 15, 20)
 @app.command()
 def reconstruction(
     table: Annotated[Path, typer.Argument(help="A table in the mp_20 layout.", exists=True)],
-    weights: Weights = SHIPPED,
+    weights: Weights,
     split: Annotated[str, typer.Option(help="Whose crystals.")] = "val",
     most: Annotated[int, typer.Option(help="Only the first so many, 0 for all.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
@@ -115,27 +117,34 @@ def speed(
 @app.command()
 def chemistry(
     table: Annotated[Path, typer.Argument(help="A table in the mp_20 layout.", exists=True)],
-    weights: Weights = SHIPPED,
+    weights: Weights,
     split: Annotated[str, typer.Option(help="Whose sets of elements.")] = "val",
     systems: Annotated[int, typer.Option(help="Sets of elements.", min=1)] = 200,
     each: Annotated[int, typer.Option(help="Crystals of each.", min=1)] = 32,
 ) -> None:
-    """Prints the share of what is decoded that holds all elements asked for and no others, by their number."""
+    """Prints the share of what is decoded that holds all elements asked for and no others, by their number.
+
+    And the share of that whose atoms are not too near one another; the rest is drawn again.
+    """
     model, generator = load(weights), seeded(0)
     every = sorted({elements_of(row.formula) for row in read_rows(table) if row.split == split})
     order = torch.randperm(len(every), generator=generator)[:systems].tolist()
     met_by_number: dict[int, list[float]] = {}
+    possible: list[bool] = []
     for place in order:
         wish = Wish(elements=every[place], required=every[place])
         asked = conditions_of(wish, each, model.scales).joined()
         how = decoding_of(wish, Manner(), MOST_ATOMS)
         decoded = model.autoencoder.decode(invented(model, asked, generator), how, generator)
-        met_by_number.setdefault(len(every[place]), []).append(float(met(decoded, wish).float().mean()))
+        kept = met(decoded, wish)
+        met_by_number.setdefault(len(every[place]), []).append(float(kept.float().mean()))
+        possible += [not why_invalid(Crystal(one.structure())) for one in crystals_of(decoded[kept])]
     shares = [share for found in met_by_number.values() for share in found]
     told = {
         "systems": len(shares),
         "crystals": each * len(shares),
         "met": round(sum(shares) / len(shares), 4),
+        "of these possible": round(sum(possible) / len(possible), 4),
     }
     by_number = {
         f"{n} elements ({len(f)})": round(sum(f) / len(f), 4) for n, f in sorted(met_by_number.items())
