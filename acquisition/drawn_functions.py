@@ -44,8 +44,12 @@ class DrawnFunctions(EnsembleModel):  # type: ignore[misc]
         return cls(draws)
 
     def forward(self, X: Tensor) -> Tensor:  # noqa: N803
-        """Values [..., s, n, m] at row numbers X [..., n, 1]."""
-        return self.draws[:, X[..., 0].long()].movedim(0, -3)
+        """Values [..., s, n, m] at row numbers X [..., n, 1].
+
+        Where nothing measured is feasible, BoTorch looks for a bound in a box of rows that is wider than the points.
+        """
+        rows = X[..., 0].long().clamp(0, self.draws.shape[1] - 1)
+        return self.draws[:, rows].movedim(0, -3)
 
 
 class EveryDraw(MCSampler):  # type: ignore[misc]

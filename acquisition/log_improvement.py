@@ -51,6 +51,7 @@ class LogImprovement:
     def __init__(
         self, candidates: Sequence[Candidate], surrogate: Surrogate, archive: Archive, seed: int
     ) -> None:
+        self._seed = seed
         self._goals = Goals.of(archive, surrogate, candidates)
         measured = _finite(surrogate.inputs([r.candidate for r in _baseline(archive)]))
         pending = _finite(surrogate.inputs([r.candidate for r in archive.pending]))
@@ -73,7 +74,8 @@ class LogImprovement:
         picked = torch.tensor(chosen, dtype=torch.long) + self._offset
         function = self._function(torch.cat([self._pending, picked]))
         rows = torch.from_numpy(shortlist) + self._offset
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(self._seed)  # BoTorch draws the rows of that bound from the global generator
             gains = torch.cat([function(_points(part)[:, None]) for part in torch.split(rows, CHUNK)])
         scores = np.full(len(self._described), np.nan)
         scores[shortlist] = gains.numpy()

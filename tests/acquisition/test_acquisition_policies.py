@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from botorch.utils.multi_objective.box_decompositions.dominated import DominatedPartitioning
 from plane_of_points import OPTIONS, Plane, grid
-from torch import tensor
+from torch import manual_seed, tensor
 
 from acquisition.drawn_functions import DrawnFunctions
 from acquisition.greedy import GreedySettings
@@ -333,6 +333,18 @@ def test_three_objectives_and_none_of_them_ever_met_the_constraint():
         chosen, indices = picked(NoisyExpectedImprovementSettings(), space, archive, q=3)
         assert len(set(indices)) == 3
         assert "failed" not in chosen[0].reason
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_objective_and_nothing_ever_met_the_constraint(seed):
+    space = plane()
+    highest = Objective("formation_energy", "maximize")  # at the last point of the pool
+    archive = space.archive(start(1), [highest], [Constraint("band_gap", at_least=5.0)])
+    manual_seed(seed)  # nothing may depend on the generator that all of the process share
+    chosen, indices = picked(NoisyExpectedImprovementSettings(), space, archive)
+    assert "expected improvement" in chosen[0].reason
+    manual_seed(seed + 100)
+    assert picked(NoisyExpectedImprovementSettings(), space, archive)[1] == indices
 
 
 def test_objectives_never_measured_together_still_guide():
