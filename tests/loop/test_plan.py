@@ -29,7 +29,7 @@ def test_the_plan_names_what_is_searched_measured_and_spent() -> None:
     assert "always with Li" in line(text, "space")
     assert "charge balanced, which 354 of 364 sets of elements can be" in line(text, "space")
     assert "minimize migration_barrier (eV)" in text
-    assert "substitution 72%, random 3%, genetic 25%" in line(text, "candidates")
+    assert "latent 50%, substitution 36%, random 2%, genetic 12%" in line(text, "candidates")
     assert "1. relax measures energy_per_atom (potential)" in line(text, "oracles")
     assert "2. hull" in text
     assert "only with energy_above_hull at most 0.15" in text
@@ -46,7 +46,7 @@ def test_what_is_known_before_is_read(tmp_path: Path) -> None:
 
 
 def test_shares_are_told_as_parts_of_the_pool() -> None:
-    assert "substitution 91%, random 1%, genetic 8%" in printed("battery.yaml", "generators[0].share=3")
+    assert "latent 86%, substitution 10%, random 1%, genetic 3%" in printed("battery.yaml", "generators[0].share=3")
 
 
 def test_the_plan_ends_with_the_effective_file() -> None:
