@@ -46,7 +46,9 @@ def test_what_is_known_before_is_read(tmp_path: Path) -> None:
 
 
 def test_shares_are_told_as_parts_of_the_pool() -> None:
-    assert "latent 86%, substitution 10%, random 1%, genetic 3%" in printed("battery.yaml", "generators[0].share=3")
+    assert "latent 86%, substitution 10%, random 1%, genetic 3%" in printed(
+        "battery.yaml", "generators[0].share=3"
+    )
 
 
 def test_the_plan_ends_with_the_effective_file() -> None:
