@@ -90,21 +90,25 @@ def audit(
         if len(crystal.structure) <= most_atoms
         and not any(e.is_lanthanoid or e.is_actinoid for e in crystal.structure.composition.elements)
     ]
-    done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    done = (
+        {line["id"]: line for line in map(json.loads, out.read_text().splitlines())} if out.exists() else {}
+    )
     oracle = DftSettings.model_validate({"protocol": "fast"}).build()
-    for place, (crystal, gap) in list(enumerate(fit[:number]))[len(done) :]:
+    for crystal, gap in fit[:number]:
         candidate = Candidate(crystal, Origin("files"))
-        folder = out.with_suffix("") / str(place)
-        request = Request(str(place), candidate, crystal, "dft", folder=folder)
-        outcome = next(iter(oracle.evaluate([request])))
-        found = {m.property: m.value for m in outcome.measurements}
-        failure = None if outcome.failure is None else outcome.failure.message
-        line = {"formula": crystal.formula, "judged": round(gap, 3), "failure": failure}
-        done.append(line | {"dft": found.get(GAP), "seconds": round(outcome.seconds, 1)})
-        with out.open("a") as lines:
-            lines.write(json.dumps(done[-1]) + "\n")
-    for line in done:
-        typer.echo(json.dumps(line))
+        if candidate.id not in done:
+            request = Request(
+                candidate.id, candidate, crystal, "dft", folder=out.with_suffix("") / candidate.id
+            )
+            outcome = next(iter(oracle.evaluate([request])))
+            found = {m.property: m.value for m in outcome.measurements}
+            failure = None if outcome.failure is None else outcome.failure.message
+            line = {"id": candidate.id, "formula": crystal.formula, "judged": round(gap, 3)}
+            line |= {"failure": failure, "dft": found.get(GAP), "seconds": round(outcome.seconds, 1)}
+            done[candidate.id] = line
+            with out.open("a") as lines:
+                lines.write(json.dumps(line) + "\n")
+        typer.echo(json.dumps(done[candidate.id]))
 
 
 def judged(run: Path, head: Path) -> tuple[list[Crystal], npt.NDArray[np.float64]]:

@@ -34,14 +34,15 @@ class Autoencoder(nn.Module):
         z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
         told = Told(noised(z, level, torch.randn_like(z)), level, asked, altered)
-        return self._costs(tokens, told, divergence)
+        return self.costs(tokens, told, divergence)
 
     def copying(self, z: torch.Tensor) -> Told:
         """Tells z (B, latent) alone, all of it, so that it is copied."""
         zeros = torch.zeros(len(z))
         return Told(z, zeros, torch.zeros(len(z), self.conditions), zeros)
 
-    def _costs(self, tokens: Tokens, told: Told, divergence: torch.Tensor) -> Losses:
+    def costs(self, tokens: Tokens, told: Told, divergence: torch.Tensor | None = None) -> Losses:
+        """What decoding the crystals costs from what is told; no divergence where no crystal was encoded."""
         decoder, positions, number = self.decoder, self.decoder.positions, len(tokens)
         known = decoder.known(told)
         hidden = decoder.hidden(known, tokens.group, positions(tokens))
@@ -68,7 +69,7 @@ class Autoencoder(nn.Module):
             element=(element.view_as(filled) * filled).sum() / number,
             coordinate=coordinate / number,
             lattice=missed.sum() / number,
-            divergence=divergence,
+            divergence=known.new_zeros(()) if divergence is None else divergence,
         )
 
     def _coordinates(

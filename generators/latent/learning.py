@@ -17,16 +17,16 @@ from safetensors.torch import save_file
 from generators.latent.asking import compositions, fractions
 from generators.latent.autoencoder import Autoencoder
 from generators.latent.decoding import Decoding
-from generators.latent.model import Losses
+from generators.latent.model import Told
 from generators.latent.sampling import invented
-from generators.latent.tokens import Tokens
+from generators.latent.tokens import Tokens, joined
 from generators.latent.weights import Model, seeded
 
 Context = Callable[[int], torch.Tensor]
 """Gives conditions (number, n)."""
 TUNED = ("decoder.asked.", "decoder.entry.", "decoder.reminders.", "decoder.group_head.")
 """What reads the conditions; the rest stays, so that copying and chemistry are not forgotten."""
-STEPS, BATCH, RATE = 60, 64, 3e-4
+STEPS, BATCH, RATE = 30, 64, 6e-4
 REPLAYED, GOOD_IN_BATCH = 256, 16
 LOOKED_AT = 128
 DISTINCT_FLOOR = 0.8
@@ -97,15 +97,12 @@ def _learned(
     optimizer = torch.optim.AdamW(
         [p for p in network.parameters() if p.requires_grad], lr=RATE, weight_decay=0.0
     )
+    part = GOOD_IN_BATCH // 2
     for _ in range(STEPS):
         again = torch.randint(len(replayed), (BATCH - GOOD_IN_BATCH,), generator=generator)
         chosen = torch.randint(len(good), (GOOD_IN_BATCH,), generator=generator)
-        part = GOOD_IN_BATCH // 2
-        loss = _cost(network, replayed[again], asked[again]) * (BATCH - GOOD_IN_BATCH) / BATCH
-        loss = (
-            loss
-            + _cost(network, good[chosen], torch.cat([wanted(part), chemistry(part)])) * GOOD_IN_BATCH / BATCH
-        )
+        batch = joined(replayed[again], good[chosen])
+        loss = _cost(network, batch, torch.cat([asked[again], wanted(part), chemistry(part)]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -114,9 +111,9 @@ def _learned(
 
 def _cost(network: Autoencoder, tokens: Tokens, asked: torch.Tensor) -> torch.Tensor:
     """What inventing the crystals under their conditions costs."""
-    number = len(tokens)
-    costs: Losses = network(tokens, torch.ones(number), asked, torch.zeros(number))
-    return costs.reconstruction()
+    z = torch.randn(len(tokens), network.shape.latent)
+    told = Told(z, torch.ones(len(z)), asked, torch.zeros(len(z)))
+    return network.costs(tokens, told).reconstruction()
 
 
 def _between(model: Model, learned: Autoencoder, amount: float) -> Model:

@@ -14,6 +14,7 @@ import typer
 from generators.latent.manner import AIMED, Manner
 
 if TYPE_CHECKING:
+    from generators.latent.asking import Wish
     from materials.base import Crystal
 
 USUAL = Manner()
@@ -95,37 +96,52 @@ def main(
 ) -> None:
     """Draws crystals that meet the wishes, and writes them."""
     from generators.latent.asking import Wish
-    from generators.latent.sampling import LIKELIEST, ImpossibleWishError, Tried, draw
-    from generators.latent.weights import SHIPPED, WeightsError, load, seeded
-    from materials.novelty import Novelty
+    from generators.latent.sampling import ImpossibleWishError
+    from generators.latent.weights import WeightsError
 
     values = dict(_value(text) for text in wanted)
     for name, value in (("band_gap", band_gap), ("energy_above_hull", energy_above_hull)):
         if value is not None:
             values[name] = value
+    usual = AIMED if values else USUAL
+    manner = Manner(
+        guidance,
+        usual.temperature if temperature is None else temperature,
+        usual.nucleus if nucleus is None else nucleus,
+        coordinate_temperature,
+    )
     try:
-        chemistry = (_names(elements), _names(required), formula, group, atoms)
         balanced = charge_balanced or values.get("band_gap", 0.0) >= GAPPED
+        chemistry = (_names(elements), _names(required), formula, group, atoms)
         wish = Wish(*chemistry, number_of_elements, balanced, values)
-        usual = AIMED if values else USUAL
-        manner = Manner(
-            guidance,
-            usual.temperature if temperature is None else temperature,
-            usual.nucleus if nucleus is None else nucleus,
-            coordinate_temperature,
-        )
-        tried = Tried(round(MOST_TRIES * number / (LIKELIEST if values else 1)))
-        crystals = draw(load(weights or SHIPPED), wish, manner, seeded(seed), tried)
-        drawn = list(islice(filter(Novelty(), crystals) if new else crystals, number))
+        drawn, tried = _drawn(wish, manner, number, weights, new, seed)
     except (ImpossibleWishError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    _tell(out, drawn, number, tried)
+
+
+def _drawn(
+    wish: Wish, manner: Manner, number: int, weights: Path | None, new: bool, seed: int
+) -> tuple[list[Crystal], int]:
+    """At most so many crystals, and how many were drawn for them."""
+    from generators.latent.sampling import LIKELIEST, Tried, draw
+    from generators.latent.weights import SHIPPED, load, seeded
+    from materials.novelty import Novelty
+
+    tried = Tried(round(MOST_TRIES * number / (LIKELIEST if wish.properties else 1)))
+    crystals = draw(load(weights or SHIPPED), wish, manner, seeded(seed), tried)
+    return list(islice(filter(Novelty(), crystals) if new else crystals, number)), tried.number
+
+
+def _tell(out: Path, drawn: list[Crystal], number: int, tried: int) -> None:
+    """Writes what was drawn and says how it went."""
     if not drawn:
-        typer.echo(f"error: none of {tried.number} crystals drawn met the wishes; loosen them", err=True)
+        typer.echo(f"error: none of {tried} crystals drawn met the wishes; loosen them", err=True)
         raise typer.Exit(2)
     known = _write(out, drawn)
     typer.echo(
-        f"{out}: {len(drawn)} crystals of {tried.number} drawn; {known} have formula and symmetry of a known one"
+        f"{out}: {len(drawn)} crystals of {tried} drawn; {known} have formula and symmetry of a known one"
     )
     if len(drawn) < number:
         typer.echo(

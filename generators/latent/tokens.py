@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pymatgen.core as pmg
 import torch
+from torch.nn import functional as F
 
 from generators.latent.wyckoff import Site, WyckoffCrystal, space_group
 from materials.chemistry import electronegativity
@@ -48,6 +49,21 @@ class Tokens:
         for name in ("letter", "element", "parameters", "filled"):
             parts[name] = parts[name][:, :width]
         return Tokens(**parts)
+
+
+def joined(*batches: Tokens) -> Tokens:
+    """One batch of all crystals of several."""
+    width = max(batch.filled.shape[1] for batch in batches)
+
+    def column(name: str) -> torch.Tensor:
+        parts = [getattr(batch, name) for batch in batches]
+        if name in ("group", "lattice"):
+            return torch.cat(parts)
+        return torch.cat(
+            [F.pad(part, [0, 0] * (part.dim() - 2) + [0, width - part.shape[1]]) for part in parts]
+        )
+
+    return Tokens(**{f.name: column(f.name) for f in fields(Tokens)})
 
 
 @cache

@@ -5,11 +5,16 @@ python -m generators.latent.train TABLE.csv.xz --train train --validation val --
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from generators.latent.corpus import Corpus
+    from generators.latent.weights import Model
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -46,24 +51,36 @@ def main(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Trains, or goes on where an earlier run stopped; figures go to MLflow."""
-    import mlflow
-
     from generators.latent.corpus import read_corpus
-    from generators.latent.foretelling import train_foreteller
     from generators.latent.reading import TableError
-    from generators.latent.training import CheckpointError, Course
-    from generators.latent.training import train as run
-    from generators.latent.weights import WeightsError, begun, save
+    from generators.latent.training import CheckpointError
+    from generators.latent.weights import WeightsError, begun
     from materials.leave_out import LeaveOutError
 
     out.mkdir(parents=True, exist_ok=True)
     names = [name for name in properties.split(",") if name]
+    told = {"table": table.name, "splits": train, "seed": str(seed)}
     try:
         corpus = read_corpus(table, train.split(","), validation, leave_out, most_atoms, names, out)
         model = begun(corpus.scales, start, seed, dropout)
-    except (TableError, LeaveOutError, WeightsError) as error:
+        told["crystals"] = str(len(corpus.train))
+        params: dict[str, int | float | str] = {"steps": steps, "start": str(start), "dropout": dropout}
+        _train(replace(model, told=told), corpus, steps, out, seed, params)
+    except (TableError, LeaveOutError, WeightsError, CheckpointError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+
+
+def _train(
+    model: Model, corpus: Corpus, steps: int, out: Path, seed: int, params: Mapping[str, int | float | str]
+) -> None:
+    """Trains and writes the weights; every look is told and logged."""
+    import mlflow
+
+    from generators.latent.foretelling import train_foreteller
+    from generators.latent.training import Course, train
+    from generators.latent.weights import save
+
     number = sum(p.numel() for p in model.autoencoder.parameters())
     typer.echo(
         f"{len(corpus.train)} crystals to learn from, {len(corpus.validation)} to look at; {number:,} parameters"
@@ -76,18 +93,13 @@ def main(
     def tell_of_foreteller(step: int, figures: dict[str, float]) -> None:
         tell(step, {f"foreteller {name}": value for name, value in figures.items()})
 
-    told = {"table": table.name, "splits": train, "crystals": str(len(corpus.train)), "seed": str(seed)}
     mlflow.set_experiment("latent generator")
     with mlflow.start_run(run_name=out.name):
-        mlflow.log_params({**told, "steps": steps, "start": str(start), "dropout": dropout})
-        try:
-            run(model.autoencoder, corpus, Course(steps), out, seed, tell)
-            if names:
-                train_foreteller(model.foreteller, corpus, out, seed, tell_of_foreteller)
-        except CheckpointError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from error
-        save(replace(model, told=told), out / "latent.safetensors")
+        mlflow.log_params({**model.told, **params})
+        train(model.autoencoder, corpus, Course(steps), out, seed, tell)
+        if corpus.scales:
+            train_foreteller(model.foreteller, corpus, out, seed, tell_of_foreteller)
+        save(model, out / "latent.safetensors")
     typer.echo(f"{out / 'latent.safetensors'}")
 
 
