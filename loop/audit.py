@@ -78,7 +78,7 @@ class Audit:
                 self._keep(found, number, outcomes)
         waited_for = {request.key for request in requests} - set(outcomes)
         while waited_for - set(outcomes):
-            for outcome in dispatcher.wait(0.5):
+            for outcome in dispatcher.wait(0.5, outside=False):
                 self._keep(outcome, number, outcomes)
             self._listener.waiting()
         return outcomes

@@ -94,6 +94,12 @@ class LimitSettings(Settings):
     seconds_per_evaluation: float = Field(
         default=600, gt=0, description="Seconds after which one evaluation counts as failed (timeout)."
     )
+    seconds_of_waiting: float = Field(
+        default=0,
+        ge=0,
+        description="How long a run waits for a lab once nothing else is left to do; then it ends with exit code 75, "
+        "and the same command goes on.",
+    )
 
 
 class EnergyModelSettings(Settings):

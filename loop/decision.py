@@ -163,3 +163,10 @@ def _joined(
 def _spread(archive: Archive, name: str) -> float:
     values = [v for record in archive.evaluated if (v := record.value(name)) is not None]
     return float(np.std(values)) if len(set(values)) > 1 else 1.0
+
+
+def nothing_left(decision: Decision) -> str:
+    """Why a round measures nothing, with the commonest reasons for refusing proposals."""
+    refusals = sorted(decision.pool.refusals.items(), key=lambda item: -item[1])[:4]
+    told = ", ".join(f"{generator}: {reason} ({count})" for (generator, reason), count in refusals)
+    return f"no candidate is left to measure; refused were: {told or 'none, nothing was proposed'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from enum import IntEnum
@@ -22,7 +23,7 @@ from loop.comparison import refuse_changes, snapshot
 from loop.config import CampaignConfig
 from loop.database.rows import PlannedEvaluation
 from loop.database.store import Store
-from loop.decision import Decision
+from loop.decision import Decision, nothing_left
 from loop.energy_screen import ENERGY
 from loop.errors import CampaignError
 from loop.evaluation import BatchEvaluation
@@ -33,11 +34,12 @@ from loop.learned_models import list_models, save_models
 from loop.line import build_line
 from loop.loading import effective_yaml
 from loop.lock import DriverLock
+from loop.outside import told_waiting, too_many_wait
 from loop.prior import read_prior
 from loop.retries import to_ask_again
 from loop.seeds import derived_seed
 from loop.track_record import as_notes, counting, told, widenings
-from materials.archive import Archive, Progress
+from materials.archive import Archive
 from materials.identity import IdentityIndex
 
 
@@ -48,13 +50,6 @@ class ExitCode(IntEnum):
     BAD_INPUT = 2
     STOPPED_BY_BRAKE = 3
     WAITING = 75
-
-
-def nothing_left(decision: Decision) -> str:
-    """Why a round measures nothing, with the commonest reasons for refusing proposals."""
-    refusals = sorted(decision.pool.refusals.items(), key=lambda item: -item[1])[:4]
-    told = ", ".join(f"{generator}: {reason} ({count})" for (generator, reason), count in refusals)
-    return f"no candidate is left to measure; refused were: {told or 'none, nothing was proposed'}"
 
 
 Project = Callable[[Store, Path], None]
@@ -105,6 +100,7 @@ class Campaign:
             self.folder / "evaluations", config.limits.seconds_per_evaluation
         )
         self._exit.callback(self.dispatcher.close)
+        self.dispatcher.work_on(self.store.lab())
         self.dispatcher.warm(config.oracles)
         self.line = build_line(config.oracles)
         self.cache = None if config.cache is None else EvaluationCache(config.cache)
@@ -130,42 +126,74 @@ class Campaign:
         return self.store.archive(self.objectives, self.constraints, [s.name for s in self.line])
 
     def run(self, rounds: int | None = None, project: Project | None = None) -> ExitCode:
-        """Runs until `rounds` rounds (by default the budget's) are closed, resuming an open one first."""
+        """Runs until `rounds` rounds (by default the budget's) are closed, resuming an open one first.
+
+        A round closes while answers from a lab are still out; they are learned from when they arrive. Where too many
+        are out, or all rounds are closed, the run waits as long as the limits say, and ends with WAITING.
+        """
         last = self.config.budget.rounds if rounds is None else rounds
         unfinished = self.store.open_round()
         closed_rounds = self.store.last_round() - (unfinished is not None)
         self.listener.campaign_started(self.config.name, closed_rounds, last, self.archive())
-        self._ask_again()
+        self._ask_again(self.store.last_round() if unfinished is None else None)
         number = self.store.last_round() if unfinished is not None else self.store.last_round() + 1
         while number <= last:
             if self.store.open_round() is None:
                 self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
                 if self.stop_reason:
                     return ExitCode.STOPPED_BY_BRAKE
-            if not self._round(number, project):
-                return ExitCode.WAITING
+                if not self._heard_enough(project):
+                    return ExitCode.WAITING
+            self._round(number, project)
             number += 1
+        if not self._heard_all(project):
+            return ExitCode.WAITING
         self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
         return ExitCode.STOPPED_BY_BRAKE if self.stop_reason else ExitCode.DONE
 
-    def _ask_again(self) -> None:
-        """What failed for a reason that may be mended by now, and what an earlier driver left of such a second try."""
+    def _ask_again(self, closed: int | None) -> None:
+        """What failed for a reason that may be mended by now, and what an earlier driver left unanswered.
+
+        closed: the last round, where it is closed, so that nothing else takes up what it left.
+        """
         archive = self.archive()
         again = to_ask_again(self.store, self.line, archive)
         if again:
             told = f"{len(again)} candidates that failed for want of a program, data or time are tried again"
             self.listener.warning(told)
         number = self.store.last_round()
-        if again or any(r.round != number for r in archive.pending):
+        if again or any(r.round != number or closed == number for r in archive.pending):
             with self._watch.step("evaluate"):
                 self._batch().run(number, archive, again=again)
+
+    def _heard_enough(self, project: Project | None) -> bool:
+        """Whether so few answers are out that a further round may be decided; waits for that within the limits."""
+        waiting = partial(too_many_wait, self.store, self.line)
+        return self._listen(lambda: not waiting(), project)
+
+    def _heard_all(self, project: Project | None) -> bool:
+        return self._listen(lambda: not self.archive().pending, project)
+
+    def _listen(self, enough: Callable[[], bool], project: Project | None) -> bool:
+        """Waits for answers from outside until there are enough; False when patience ends first."""
+        end = time.monotonic() + self.config.limits.seconds_of_waiting
+        number = self.store.last_round()
+        while not enough():
+            patience = end - time.monotonic()
+            if patience <= 0:
+                self.stop_reason = told_waiting(self.store, self.line)
+                return False
+            report = project and partial(project, self.store, self.folder)
+            with self._watch.step("evaluate"):
+                self._batch().run(number, self.archive(), report, patience=patience)
+        return True
 
     def _batch(self) -> BatchEvaluation:
         screen = self.decider.screen
         begun = None if screen is None else screen.looks.begun
         return BatchEvaluation(self.store, self.line, self.dispatcher, self.cache, self.listener, begun)
 
-    def _round(self, number: int, project: Project | None) -> bool:
+    def _round(self, number: int, project: Project | None) -> None:
         self._watch.seconds = {}
         self.listener.round_started(number)
         if self.store.open_round() is None:
@@ -174,13 +202,9 @@ class Campaign:
         with self._watch.step("evaluate"):
             self._batch().run(number, self.archive(), project and partial(project, self.store, self.folder))
         archive = self.archive()
-        if any(r.round == number and r.progress is Progress.PENDING for r in archive.values()):
-            self.stop_reason = "evaluations are still waiting for something outside"
-            return False
         audited = self._audit(number, archive)
         self.store.close_round(number, self._watch.seconds, {AUDIT: [one.as_notes() for one in audited]})
         self.listener.round_closed(number, archive, self._watch.seconds, self.store)
-        return True
 
     def _audit(self, number: int, archive: Archive) -> list[Audited]:
         """Some of the round's results, measured again where the campaign file asks for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -51,11 +52,13 @@ class BatchEvaluation:
         archive: Archive,
         meanwhile: Callable[[], None] | None = None,
         again: Sequence[str] = (),
+        patience: float = 0.0,
     ) -> None:
         """Evaluates round `number` until nothing runs any more; what waits for something outside stays open.
 
-        `meanwhile` is called once when all is submitted, while workers work. `again`: candidates, also of earlier
-        rounds, whose evaluation failed for a reason that may be mended by now.
+        `patience`: seconds to wait for a first answer from outside. `meanwhile` is called once when all is submitted,
+        while workers work. `again`: candidates, also of earlier rounds, whose evaluation failed for a reason that may
+        be mended by now.
         """
         self._number = number
         late = [r.id for r in archive.pending if r.round != number]
@@ -72,14 +75,27 @@ class BatchEvaluation:
             self._take_up(archive[candidate_id])
         if meanwhile is not None:
             meanwhile()
-        while any(not task.outside for task in self._dispatcher.running()):
-            self._receive_all(POLL_SECONDS)
-        self._receive_all(0.0)
+        self._receive_until_quiet(patience)
 
-    def _receive_all(self, timeout: float) -> None:
-        for outcome in self._dispatcher.wait(timeout):
+    def _receive_until_quiet(self, patience: float) -> None:
+        """Until no worker works, and what waits outside has said nothing new; `patience` until its first word."""
+        end = time.monotonic() + patience
+        while running := self._dispatcher.running():
+            inside = any(not task.outside for task in running)
+            waits = inside or time.monotonic() < end
+            heard = self._receive_all(POLL_SECONDS if waits else 0.0)
+            if heard:
+                end = 0.0
+            elif not waits:
+                return
+
+    def _receive_all(self, timeout: float) -> bool:
+        """Whether anything came."""
+        outcomes = self._dispatcher.wait(timeout)
+        for outcome in outcomes:
             self._receive(outcome)
         self._listener.waiting()
+        return bool(outcomes)
 
     def _remember_final_materials(self, archive: Archive, open_ids: set[str]) -> None:
         relaxed_then_failed = [r for r in archive.failed if r.material is not r.candidate.material]

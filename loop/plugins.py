@@ -234,6 +234,7 @@ ORACLES = Kinds(
         "electrochemistry": "oracles.electrochemistry:ElectrochemistrySettings",
         "insertion": "oracles.insertion:InsertionSettings",
         "learned": "oracles.learned:LearnedSettings",
+        "lab": "oracles.lab.lab:LabSettings",
     },
     "matloop.oracles",
 )

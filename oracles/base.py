@@ -154,5 +154,12 @@ class OracleSettings(Settings):
 class TicketOracleSettings(OracleSettings):
     """A block whose oracle is physical or lives elsewhere: the driver builds it and polls it itself."""
 
+    most_waiting: int = Field(default=16, ge=1)
+    """While so many requests wait for an answer from it, no further round is decided."""
+
+    def meaning(self) -> dict[str, Any]:
+        """All but how many may wait, which changes no answer."""
+        return {name: value for name, value in super().meaning().items() if name != "most_waiting"}
+
     def build(self) -> TicketOracle:
         raise NotImplementedError

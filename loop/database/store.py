@@ -13,6 +13,9 @@ from sqlalchemy.orm import Session
 from loop.database.answers import AnswerStore
 from loop.database.connection import database_url, open_database, open_for_viewing, told
 from loop.database.errors import StateError, told_plainly
+from loop.database.lab import LabDesk
+from loop.database.lab_files import FileShelf
+from loop.database.lab_tokens import TokenBook
 from loop.database.rows import Duplicate, PlannedEvaluation
 from loop.database.tables import (
     Campaign,
@@ -175,6 +178,18 @@ class Store(AnswerStore):
                     created_at=now(),
                 )
             )
+
+    def lab(self) -> LabDesk:
+        """The lab's queue of this campaign; it ends with the store."""
+        return LabDesk(self._read, self._write, self._campaign_id)
+
+    def lab_tokens(self) -> TokenBook:
+        """Who may use the lab's service."""
+        return TokenBook(self._read, self._write, self._campaign_id)
+
+    def lab_files(self, folder: Path) -> FileShelf:
+        """Files that came with the lab's answers, kept in a folder."""
+        return FileShelf(self._read, self._write, self._campaign_id, folder)
 
     def set_run_id(self, round: int | None, run_id: str) -> None:
         """Keeps the id of the MLflow run of a round, or of the campaign where `round` is None."""

@@ -18,6 +18,7 @@ from loop.executors.tickets import TicketDesk
 from materials.evaluation import Outcome, Request, Ticket
 from materials.settings import Settings
 from oracles.base import OracleSettings, TicketOracleSettings
+from oracles.lab.base import LabQueue
 
 __all__ = ["Dispatcher", "ExecutorSettings", "RunningTask"]
 
@@ -44,6 +45,10 @@ class Dispatcher(ABC):
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def work_on(self, queue: LabQueue) -> None:
+        """Hands in the queue on which lab oracles of the campaign work."""
+        self._desk.queue = queue
+
     def warm(self, settings: Iterable[OracleSettings]) -> None:
         """Builds these oracles where they will run, without waiting; calling it early hides the loading."""
         self._preload([s for s in settings if not isinstance(s, TicketOracleSettings)])
@@ -69,8 +74,8 @@ class Dispatcher(ABC):
         self._desk.resume(settings, request, ticket)
         return True
 
-    def wait(self, timeout: float | None = None) -> list[Outcome]:
-        """The outcomes that arrived since the last call, each once.
+    def wait(self, timeout: float | None = None, outside: bool = True) -> list[Outcome]:
+        """The outcomes that arrived since the last call, each once; without `outside` only those of workers.
 
         Blocks until there is at least one, `timeout` seconds have passed, or nothing is running any more; an
         empty list in the last two cases. Whatever goes wrong with one evaluation comes back as an outcome
@@ -78,7 +83,7 @@ class Dispatcher(ABC):
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            outcomes = self._desk.poll()
+            outcomes = self._desk.poll() if outside else []
             left = None if end is None else max(0.0, end - time.monotonic())
             if outcomes:
                 left = 0.0

@@ -11,6 +11,7 @@ from loop.executors.records import attempt_folder, write_outcome
 from loop.executors.tasks import RunningTask, checked, failed_by
 from materials.evaluation import Outcome, Request, Ticket
 from oracles.base import TicketOracle, TicketOracleSettings
+from oracles.lab.base import LabQueue, QueuedOracleSettings
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class TicketDesk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.queue: LabQueue | None = None
         self._oracles: dict[str, TicketOracle] = {}
         self._open: dict[str, _Open] = {}
 
@@ -95,5 +97,14 @@ class TicketDesk:
     def _oracle(self, settings: TicketOracleSettings) -> TicketOracle:
         name = settings.fingerprint()
         if name not in self._oracles:
-            self._oracles[name] = settings.build()
+            self._oracles[name] = self._built(settings)
         return self._oracles[name]
+
+    def _built(self, settings: TicketOracleSettings) -> TicketOracle:
+        if not isinstance(settings, QueuedOracleSettings):
+            return settings.build()
+        if self.queue is None:
+            raise RuntimeError(
+                f"an oracle of kind {settings.kind} works on a campaign's queue; run it in a campaign"
+            )
+        return settings.build_on(self.queue)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
+import loop.database.lab_tables  # noqa: F401  (its tables belong to the metadata)
 from loop.database.tables import CanonicalJSON, Table
 from loop.migrations import VERSION_TABLE
 
