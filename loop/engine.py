@@ -125,13 +125,14 @@ class Campaign:
         """All the campaign knows now."""
         return self.store.archive(self.objectives, self.constraints, [s.name for s in self.line])
 
-    def run(self, rounds: int | None = None, project: Project | None = None) -> ExitCode:
-        """Runs until `rounds` rounds (by default the budget's) are closed, resuming an open one first.
+    def run(self, project: Project | None = None, most_waiting: int | None = None) -> ExitCode:
+        """Runs until the budget's rounds are closed, resuming an open one first.
 
         A round closes while answers from a lab are still out; they are learned from when they arrive. Where too many
         are out, or all rounds are closed, the run waits as long as the limits say, and ends with WAITING.
+        most_waiting: answers that may be out when a round is decided; by default as each oracle says.
         """
-        last = self.config.budget.rounds if rounds is None else rounds
+        last = self.config.budget.rounds
         unfinished = self.store.open_round()
         closed_rounds = self.store.last_round() - (unfinished is not None)
         self.listener.campaign_started(self.config.name, closed_rounds, last, self.archive())
@@ -142,11 +143,11 @@ class Campaign:
                 self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
                 if self.stop_reason:
                     return ExitCode.STOPPED_BY_BRAKE
-                if not self._heard_enough(project):
+                if not self._listen(lambda: not too_many_wait(self.store, self.line, most_waiting), project):
                     return ExitCode.WAITING
             self._round(number, project)
             number += 1
-        if not self._heard_all(project):
+        if not self._listen(lambda: not self.archive().pending, project):
             return ExitCode.WAITING
         self.stop_reason = brake_reason(self.archive(), self.config.limits) or ""
         return ExitCode.STOPPED_BY_BRAKE if self.stop_reason else ExitCode.DONE
@@ -165,14 +166,6 @@ class Campaign:
         if again or any(r.round != number or closed == number for r in archive.pending):
             with self._watch.step("evaluate"):
                 self._batch().run(number, archive, again=again)
-
-    def _heard_enough(self, project: Project | None) -> bool:
-        """Whether so few answers are out that a further round may be decided; waits for that within the limits."""
-        waiting = partial(too_many_wait, self.store, self.line)
-        return self._listen(lambda: not waiting(), project)
-
-    def _heard_all(self, project: Project | None) -> bool:
-        return self._listen(lambda: not self.archive().pending, project)
 
     def _listen(self, enough: Callable[[], bool], project: Project | None) -> bool:
         """Waits for answers from outside until there are enough; False when patience ends first."""

@@ -17,11 +17,11 @@ def waiting_outside(store: View, line: Sequence[Stage]) -> Counter[str]:
     return Counter(row.oracle for row in store.evaluations(*OPEN) if row.oracle in outside)
 
 
-def too_many_wait(store: View, line: Sequence[Stage]) -> bool:
-    """Whether some oracle has as many requests to answer as may wait for it."""
+def too_many_wait(store: View, line: Sequence[Stage], most: int | None = None) -> bool:
+    """Whether some oracle has as many requests to answer as may wait for it, or as `most`."""
     waiting = waiting_outside(store, line)
     return any(
-        waiting[stage.name] >= stage.settings.most_waiting
+        waiting[stage.name] >= (most or stage.settings.most_waiting)
         for stage in line
         if isinstance(stage.settings, TicketOracleSettings)
     )

@@ -40,12 +40,13 @@ def serve(
     """Lets robots take and answer a campaign's orders, and people look, pause, cancel and decide."""
     from loop.errors import CampaignError
     from loop.loading import ConfigError
+    from loop.report.folder import config_of, store_of
 
     tls = certificate is not None and private_key is not None
     if (certificate is None) != (private_key is None):
         raise typer.BadParameter("TLS needs both --certificate and --private-key")
     try:
-        store = _open(folder)
+        store = store_of(folder, config_of(folder))
         if new_token or revoke:
             _tokens(store, new_token, role, revoke)
             return
@@ -58,20 +59,6 @@ def serve(
     except (CampaignError, ConfigError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-
-
-def _open(folder: Path) -> Store:
-    from loop.database.store import Store
-    from loop.errors import CampaignError
-    from loop.loading import load_campaign
-
-    file = folder / "campaign.yaml"
-    if not file.is_file():
-        raise CampaignError(
-            f"{folder} is no run folder: campaign.yaml is missing. Run the campaign once, then name its folder."
-        )
-    config = load_campaign(str(file), looking=True).config
-    return Store.open(config.database or folder / "campaign.db", config.name, create=False)
 
 
 def _tokens(store: Store, new: str, role: str, revoke: str) -> None:

@@ -256,12 +256,13 @@ def _from_row(
     try:
         if _TOO_MANY in row or None in row.values():
             raise ValueError("more or fewer cells than the header has columns; quote cells that hold commas")
-        return _entry(row, place, file, _material_of(row), columns)
+        return _entry(row, place, file, material_of_row(row), columns)
     except ValueError as error:
         return _BrokenEntryError(place, error)
 
 
-def _material_of(row: Mapping[str, str]) -> Material:
+def material_of_row(row: Mapping[str, str]) -> Material:
+    """The material in the cells `cif` or `formula`. Raises ValueError saying what is wrong and what to do."""
     formula = row.get("formula", "").strip()
     cif = row.get("cif", "").strip()
     if not cif and not formula:

@@ -109,6 +109,22 @@ class Store(AnswerStore):
                 add_measurements(session, campaign_id, candidate_id, found, None)
             touch(session, campaign_id, [*ids, *missing])
 
+    def add_told(
+        self, candidates: Sequence[Candidate], measurements: Mapping[str, Sequence[Measurement]]
+    ) -> None:
+        """Adds what people measured, by candidate id, of new candidates and of known ones; again changes nothing."""
+        campaign_id = self._campaign_id
+        with self._write() as session:
+            add_candidates(session, campaign_id, candidates, round=None)
+            for candidate_id, found in missing_prior(session, campaign_id, measurements).items():
+                row = self._candidate(session, candidate_id)
+                picked = select(SelectionRow.round).where(
+                    SelectionRow.campaign_id == campaign_id, SelectionRow.candidate_id == candidate_id
+                )
+                row.known_before = row.known_before or session.scalars(picked).first() is None
+                add_measurements(session, campaign_id, candidate_id, found, None)
+                touch(session, campaign_id, [candidate_id])
+
     def commit_decision(
         self,
         round: int,

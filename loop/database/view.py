@@ -36,7 +36,7 @@ from materials.base import Candidate, Material, Prediction, Selection, material_
 from materials.evaluation import Outcome, Status, Ticket
 from materials.goals import Constraint, Objective
 
-Row = TypeVar("Row", Round, Evaluation, ModelRow, RefusalRow, PredictionRow, SelectionRow)
+Row = TypeVar("Row", Round, CandidateRow, Evaluation, ModelRow, RefusalRow, PredictionRow, SelectionRow)
 
 
 class View:
@@ -114,6 +114,10 @@ class View:
                 .order_by(PoolEntry.position)
             )
             return [candidate_of(row) for row in session.scalars(query)]
+
+    def candidates(self) -> list[Candidate]:
+        """Every candidate there is, in the order in which they were first seen."""
+        return [candidate_of(row) for row in self._all(CandidateRow, order=[CandidateRow.position])]
 
     def predictions(self, round: int) -> dict[str, tuple[Prediction, ...]]:
         """What the round's model expected of its candidates, by candidate id."""

@@ -12,14 +12,24 @@ from loop.report.projection import view_of
 from loop.report.view import CampaignView
 
 
-def open_view(folder: Path) -> tuple[CampaignView, CampaignConfig]:
-    """The view and the configuration of a run folder. Raises CampaignError where there is no campaign."""
+def config_of(folder: Path) -> CampaignConfig:
+    """The configuration of a run folder. Raises CampaignError where there is no campaign."""
     file = folder / "campaign.yaml"
     if not file.is_file():
         raise CampaignError(
             f"{folder} is no run folder: campaign.yaml is missing. Name a folder such as runs/battery."
         )
-    config = load_campaign(str(file), looking=True).config
+    return load_campaign(str(file), looking=True).config
+
+
+def store_of(folder: Path, config: CampaignConfig) -> Store:
+    """The campaign's state, to write to without the driver's lock; for services and people."""
+    return Store.open(config.database or folder / "campaign.db", config.name, create=False)
+
+
+def open_view(folder: Path) -> tuple[CampaignView, CampaignConfig]:
+    """The view and the configuration of a run folder. Raises CampaignError where there is no campaign."""
+    config = config_of(folder)
     store = Store.view(config.database or folder / "campaign.db", config.name)
     try:
         return view_of(store, config), config

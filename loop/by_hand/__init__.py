@@ -1,0 +1,1 @@
+"""The campaign for people without a robot: what to make next, and what came of it."""
