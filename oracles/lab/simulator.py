@@ -67,8 +67,11 @@ class Journal:
 
     def write(self, **entry: object) -> None:
         """Adds a line, and returns when it is on disk."""
+        torn = self._file.exists() and not self._file.read_bytes().endswith(b"\n")
         with self._file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(entry) + "\n")
+            if torn:  # the power went while the last line was written
+                lines.write("\n")
+            lines.write(json.dumps({**entry, "time": time.time()}) + "\n")
             lines.flush()
             os.fsync(lines.fileno())
 
@@ -102,12 +105,12 @@ class Robot:
 
     def start(self) -> None:
         """Looks at what it had in hand when the power went."""
-        asked = {"mine": True, "status": "leased"}
-        for held in self._ask("GET", "/v1/orders", params=asked):
+        self._journal.write(what="started", key="", lease="")
+        for held in self._ask("GET", "/v1/orders", params={"mine": True, "status": ["leased", "unknown"]}):
             before = self._journal.measured(held["lease"])
             if before is not None:
                 self._post(held, before["values"])
-            else:
+            elif held["status"] == "leased":
                 body = {"lease": held["lease"], "message": "lost power at work", "unknown": True}
                 self._ask("POST", f"/v1/orders/{held['key']}/failure", json=body)
 
