@@ -80,8 +80,7 @@ class BatchEvaluation:
     def _receive_until_quiet(self, patience: float) -> None:
         """Until no worker works, and what waits outside has said nothing new; `patience` until its first word."""
         end = time.monotonic() + patience
-        while running := self._dispatcher.running():
-            inside = any(not task.outside for task in running)
+        while (inside := self._dispatcher.works()) or self._dispatcher.waits_outside():
             waits = inside or time.monotonic() < end
             heard = self._receive_all(POLL_SECONDS if waits else 0.0)
             if heard:

@@ -37,6 +37,7 @@ class Dispatcher(ABC):
         self.folder = folder.absolute()
         self.seconds_per_evaluation = seconds_per_evaluation
         self._desk = TicketDesk(self.folder)
+        self._inside: set[str] = set()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
@@ -58,13 +59,14 @@ class Dispatcher(ABC):
 
         Raises ValueError when the request's key is already running.
         """
-        if any(task.key == request.key for task in self.running()):
+        if request.key in self._inside or self._desk.holds_key(request.key):
             raise ValueError(
                 f"request {request.key} ({request.oracle}, {request.candidate.formula}) runs already"
             )
         if isinstance(settings, TicketOracleSettings):
             return self._desk.submit(settings, request, attempt)
         self._start(settings, request, attempt)
+        self._inside.add(request.key)
         return Ticket(request.oracle, request.key, {"attempt": attempt})
 
     def resume(self, settings: OracleSettings, request: Request, ticket: Ticket) -> bool:
@@ -89,11 +91,21 @@ class Dispatcher(ABC):
                 left = 0.0
             elif self._desk.running():
                 left = POLL_SECONDS if left is None else min(left, POLL_SECONDS)
-            outcomes += self._advance(left)
+            answered = self._advance(left)
+            self._inside.difference_update(outcome.key for outcome in answered)
+            outcomes += answered
             if outcomes or not self.running() or (end is not None and time.monotonic() >= end):
                 return outcomes
             if not self._in_process():
                 time.sleep(left or 0.0)
+
+    def works(self) -> bool:
+        """Whether anything in process has not come back; quick, however much it is."""
+        return bool(self._inside)
+
+    def waits_outside(self) -> bool:
+        """Whether anything outside has not come back."""
+        return self._desk.holds_any()
 
     def running(self) -> list[RunningTask]:
         """All that was submitted and has not come back: what runs, what waits, then what is outside.
@@ -103,7 +115,12 @@ class Dispatcher(ABC):
 
     def cancel(self, ticket: Ticket) -> bool:
         """True when the evaluation will not go on and no outcome of it will arrive."""
-        return self._desk.cancel(ticket) if self._desk.holds(ticket) else self._stop(ticket)
+        if self._desk.holds_key(ticket.key):
+            return self._desk.cancel(ticket)
+        stopped = self._stop(ticket)
+        if stopped:
+            self._inside.discard(ticket.key)
+        return stopped
 
     def harvest(self, key: str, attempt: int | None = None) -> Outcome | None:
         """A valid outcome left on disk by an earlier driver's task, of one attempt or the first of any.

@@ -72,9 +72,13 @@ class TicketDesk:
             log.warning("request %s: its outcome could not be written to %s: %s", request.key, attempt, error)
         return outcome
 
-    def holds(self, ticket: Ticket) -> bool:
-        """Whether this ticket is polled here."""
-        return ticket.key in self._open
+    def holds_key(self, key: str) -> bool:
+        """Whether a ticket of this key is polled here."""
+        return key in self._open
+
+    def holds_any(self) -> bool:
+        """Whether any ticket is open."""
+        return bool(self._open)
 
     def cancel(self, ticket: Ticket) -> bool:
         """Asks the oracle to stop; when it will, the ticket is forgotten."""
