@@ -64,7 +64,8 @@ def weighed(
     if amounts is None:
         names = ", ".join(item.formula for item in inventory)
         raise UnbalancedError(
-            f"{formula}: no mixture of {names} gives it, whatever of {', '.join(gases) or 'no gas'} leaves; "
+            f"{formula}: no mixture of the inventory ({names}) gives it, whatever of "
+            f"{', '.join(gases) or 'no gas'} leaves; "
             "add precursors with fewer other elements"
         )
     moles = grams / float(wanted.weight)
