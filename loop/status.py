@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -54,9 +55,36 @@ def _show(folder: Path) -> None:
         console.print(
             "failures: " + ", ".join(f"{k} {n}" for k, n in failures.most_common()), highlight=False
         )
+    for line in _lab(folder):
+        console.print(line, highlight=False)
     front = view.archive.pareto_front()
     if front:
         console.print(best_table(view.archive, front[:10]))
+
+
+def _lab(folder: Path) -> Iterator[str]:
+    """What the lab does, and what waits for a person's decision."""
+    from collections import Counter
+
+    from loop.database.lab_rows import OrderStatus
+    from loop.database.store import Store
+    from loop.report.folder import config_of
+
+    config = config_of(folder)
+    with Store.view(config.database or folder / "campaign.db", config.name) as view:
+        lab = view.lab_orders()
+        orders, paused = lab.orders(), lab.paused()
+    if not orders:
+        return
+    counts = Counter(str(row.status) for row in orders)
+    told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    yield f"lab: {told}" + ("; paused" if paused else "")
+    for row in orders:
+        if row.status is OrderStatus.UNKNOWN:
+            yield (
+                f"[bold]decide[/bold]: {row.order.formula} (id {row.order.key}), which {row.worker} had in hand when "
+                f"it vanished. Look at it, then: python -m loop.tell {folder} RESULTS.csv, or --repeat or --give-up ID"
+            )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from loop.database.answered import answered_predictions
 from loop.database.connection import told
 from loop.database.digest import digest, dump
 from loop.database.errors import told_plainly
+from loop.database.lab_view import LabView
 from loop.database.records import RecordCache, candidate_of, failure_of, measurement_of, prediction_of
 from loop.database.rows import AnsweredPrediction, EvaluationRow, EvaluationStatus, ModelEntry, RoundRow
 from loop.database.tables import (
@@ -245,6 +246,10 @@ class View:
         for record in records:
             proposed = record.candidate.material
             yield record.id, proposed, None if record.material is proposed else record.material
+
+    def lab_orders(self) -> LabView:
+        """The lab's queue, to look at."""
+        return LabView(self._read, self._campaign_id)
 
     def dump(self) -> list[str]:
         """Everything that counts, one JSON line a row, in an order of its own: made for comparing runs."""

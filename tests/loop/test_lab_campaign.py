@@ -7,7 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from loop import status
 from loop.config import CampaignConfig
 from loop.database.lab_rows import OrderRow
 from loop.database.rows import EvaluationStatus
@@ -154,6 +156,9 @@ def test_a_vanished_robot_costs_a_decision_and_never_a_repetition(tmp_path: Path
         (row,) = desk.lease("robot", 1, 0.0)
         assert campaign.run() is ExitCode.WAITING  # notices that the lease has lapsed
         assert desk.order(row.order.key).status == "unknown"
+        told = CliRunner().invoke(status.app, [str(tmp_path / "run")]).output
+        assert row.order.key in told
+        assert "--give-up" in told
         assert row.order.key not in {one.order.key for one in desk.lease("other", 100, 0.0)}
         desk.decide(row.order.key, "person", verdict)  # type: ignore[arg-type]
         assert (row.order.key in {one.order.key for one in desk.lease("third", 1, 60)}) == (
