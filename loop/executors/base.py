@@ -60,7 +60,7 @@ class Dispatcher(ABC):
         if isinstance(settings, TicketOracleSettings):
             return self._desk.submit(settings, request, attempt)
         self._start(settings, request, attempt)
-        return Ticket(request.oracle, request.key, {"attempt": attempt})
+        return Ticket(request.oracle, request.key, {"attempt": attempt, **self._whereabouts(settings)})
 
     def resume(self, settings: OracleSettings, request: Request, ticket: Ticket) -> bool:
         """Takes up an earlier driver's ticket. False: it died with that driver; harvest, or submit again."""
@@ -124,6 +124,10 @@ class Dispatcher(ABC):
 
     @abstractmethod
     def _start(self, settings: OracleSettings, request: Request, attempt: int) -> None: ...
+
+    def _whereabouts(self, settings: OracleSettings) -> dict[str, Any]:
+        """What a later driver needs to know of where an evaluation runs, as JSON, in its ticket's handle."""
+        return {}
 
     @abstractmethod
     def _advance(self, timeout: float | None) -> list[Outcome]:
