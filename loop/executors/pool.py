@@ -147,8 +147,8 @@ class WorkerPool:
     ) -> Call:
         """Queues a call that may take so many seconds; `weight` is a guess of how long it takes, in any unit.
 
-        With `files`, which it writes one after the other, it may take them for each. A call that was `lost_before` is not
-        repeated when it loses its worker.
+        With `files`, which it writes one after the other, it may take them for each. A call that was `lost_before` is
+        not repeated when it loses its worker.
         The call's future ends with the result, what the function raised, WorkerLostError or OverdueError.
         """
         call = Call(function, arguments, seconds, weight, lost_before=lost_before, on_gpu=on_gpu)
