@@ -74,7 +74,7 @@ class Dispatcher(ABC):
 
         Blocks until there is at least one, `timeout` seconds have passed, or nothing is running any more; an
         empty list in the last two cases. Whatever goes wrong with one evaluation comes back as an outcome
-        with a typed failure; it raises only when workers cannot be started at all (RuntimeError).
+        with a typed failure; it raises only when workers cannot be started at all (NoWorkersError).
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:

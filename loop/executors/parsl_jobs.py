@@ -7,12 +7,14 @@ import os
 import shlex
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loop.errors import NoWorkersError
 from loop.executors import parsl_interchange
 from loop.executors.parsl_providers import walltime_of
 from loop.executors.pool import STARTS
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CPU, GPU = "cpu", "gpu"
+CLOSING_SECONDS = 20.0
 LOG_FILE = "parsl.log"
 LEAVING_SECONDS = 60.0
 """What a job needs beside its last evaluation: to start its workers, and to end them."""
@@ -74,14 +77,14 @@ class Jobs:
         ]
 
     def check(self) -> None:
-        """Raises RuntimeError when no job can be started, or nothing passes between driver and jobs any more."""
+        """Raises NoWorkersError when no job can be started, or nothing passes between driver and jobs any more."""
         for pool, executor in self._executors.items():
             process = executor.interchange_proc
             if not executor.bad_state_is_set and process is not None and process.poll() is not None:
                 # Whatever asks the dead process waits for ever, so all that follows must know.
                 executor.set_bad_state_and_fail_all(RuntimeError("Parsl's interchange has ended"))
             if executor.bad_state_is_set:
-                raise RuntimeError(
+                raise NoWorkersError(
                     f"executor parsl, pool {pool}: {executor.executor_exception}. What jobs said is in {self._folder}"
                 )
 
@@ -99,9 +102,16 @@ class Jobs:
     def close(self) -> None:
         """Cancels all jobs."""
         kernel, self._kernel = self._kernel, None
+        for pool, executor in self._executors.items():
+            if executor.bad_state_is_set:  # Parsl would leave its jobs to themselves
+                with suppress(Exception):
+                    executor.provider.cancel(self.ids(pool))
         self._executors = {}
         if kernel is not None:
-            kernel.cleanup()
+            # Parsl waits for ever for an interchange that has died, and nothing is lost by not waiting.
+            closing = threading.Thread(target=kernel.cleanup, daemon=True, name="close Parsl")
+            closing.start()
+            closing.join(CLOSING_SECONDS)
         if self._handler is not None:
             logging.getLogger("parsl").removeHandler(self._handler)
             self._handler.close()

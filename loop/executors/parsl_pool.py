@@ -10,12 +10,14 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
+from loop.errors import NoWorkersError
 from loop.executors.parsl_jobs import CPU, GPU, Jobs
 from loop.executors.parsl_task import DONE, Task, supervise
 from loop.executors.pool import Call, WorkerLostError
@@ -50,6 +52,7 @@ class ParslPool:
         self._preloads: dict[str, list[bytes]] = {CPU: [], GPU: []}
         self._sent: dict[Call, Sent] = {}
         self._dropped: list[Sent] = []
+        self._ended: SimpleQueue[tuple[Call, Future[Any]]] = SimpleQueue()
         self._looked = -math.inf
         notes.mkdir(parents=True, exist_ok=True)
         for note in notes.iterdir():  # of a driver that was killed
@@ -83,19 +86,19 @@ class ParslPool:
     def work(self, until: Callable[[], bool], timeout: float | None = None) -> None:
         """Goes on until the condition holds, all calls have ended, or the timeout has passed.
 
-        Raises RuntimeError when there can be no workers: no job starts, a node cannot import this package or does not
+        Raises NoWorkersError when there can be no workers: no job starts, a node cannot import this package or does not
         see the run folder.
         """
         end = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             self._look()
-            for call in list(self._sent):
-                self._attend(call)
+            while not self._ended.empty():
+                self._attend(*self._ended.get())
             now = time.monotonic()
             if until() or now >= end or not self._sent:
                 return
-            futures = [sent.future for sent in self._sent.values()]
-            wait(futures, min(LOOK_SECONDS, end - now), FIRST_COMPLETED)
+            with suppress(Empty):
+                self._attend(*self._ended.get(timeout=min(LOOK_SECONDS, end - now)))
 
     def cancel(self, call: Call) -> bool:
         """True when the call will not end any more; a worker that is at it stops within seconds."""
@@ -133,18 +136,20 @@ class ParslPool:
             files=tuple(map(str, call.files)),
         )
         # Heavy first; what lost its worker comes last, when it delays nothing.
-        self._sent[call] = Sent(task, self._jobs.submit(pool, -call.weight, supervise, task))
+        sent = self._sent[call] = Sent(task, self._jobs.submit(pool, -call.weight, supervise, task))
+        sent.future.add_done_callback(lambda future: self._ended.put((call, future)))
 
-    def _attend(self, call: Call) -> None:
+    def _attend(self, call: Call, future: Future[Any]) -> None:
         """Passes an ended call its result or exception, or sends it again."""
-        sent = self._sent[call]
-        if not sent.future.done():
+        sent = self._sent.get(call)
+        if sent is None or sent.future is not future:  # cancelled before
             return
-        error = sent.future.exception()
+        error = future.exception()
         reason = None if error is None else loss(error)
         if error is not None and reason is None:
+            self._ended.put((call, future))  # whoever asks again is told again
             self._jobs.check()  # says more where there is no job at all
-            raise RuntimeError(
+            raise NoWorkersError(
                 f"no worker of the executor parsl can work: {type(error).__name__}: {error}"
             ) from error
         del self._sent[call]
@@ -152,7 +157,7 @@ class ParslPool:
         if reason is not None:
             self._lose(call, reason)
             return
-        kind, data = sent.future.result()
+        kind, data = future.result()
         answer = pickle.loads(data)
         if kind == DONE:
             call.future.set_result(answer)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loop.errors import NoWorkersError
 from loop.executors.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ class WorkerPool:
     def work(self, until: Callable[[], bool], timeout: float | None = None) -> None:
         """Goes on until the condition holds, all calls have ended, or the timeout has passed.
 
-        Raises RuntimeError when workers cannot be started.
+        Raises NoWorkersError when workers cannot be started.
         """
         end = math.inf if timeout is None else time.monotonic() + timeout
         while True:
@@ -240,7 +241,7 @@ class WorkerPool:
         if not seat.started or any(isinstance(f.exception(), BrokenProcessPool) for f in seat.starting):
             self._failed_starts += 1
         if self._failed_starts >= STARTS:
-            raise RuntimeError(
+            raise NoWorkersError(
                 f"{STARTS} worker processes in a row ended before they were ready ({seat.worker.how_it_ended()}). "
                 f"See {self._log_file}, or try executor.kind=serial"
             )

@@ -14,6 +14,7 @@ from campaigns import write_campaign
 from executor_oracles import TrialSettings, die, double, double_but_die_once, request_for
 from parsl_executors import needs_parsl, quick_parsl
 
+from loop.errors import NoWorkersError
 from loop.executors.parsl import ParslDispatcher, WorkersSettings
 from loop.executors.pool import WorkerLostError
 from loop.loading import load_campaign
@@ -276,15 +277,26 @@ def test_jobs_that_end_before_a_worker_answers_are_an_error_not_a_loop(tmp_path:
     )
     with quick_parsl(cpu=cpu).build(tmp_path / "e", 600) as dispatcher:
         submit(dispatcher, "answers", tmp_path)
-        with pytest.raises(RuntimeError, match=r"pool cpu: 3 jobs in a row .*no such module"):
+        with pytest.raises(NoWorkersError, match=r"pool cpu: 3 jobs in a row .*no such module"):
             dispatcher.wait(PATIENCE)
 
 
 def test_workers_that_cannot_start_are_an_error_not_a_loop(tmp_path: Path) -> None:
     with quick_parsl().build(tmp_path / "e", 600) as dispatcher:
         submit(dispatcher, "dies when built", tmp_path)
-        with pytest.raises(RuntimeError, match=r"SIGKILL.*workers-.*\.log"):
+        with pytest.raises(NoWorkersError, match=r"SIGKILL.*workers-.*\.log"):
             dispatcher.wait(PATIENCE)
+
+
+def test_an_interchange_that_is_killed_is_an_error_not_a_hang(tmp_path: Path) -> None:
+    with quick_parsl().build(tmp_path / "e", 600) as dispatcher:
+        ticket = submit(dispatcher, "hangs", tmp_path)
+        process = worker_of(dispatcher, ticket.key)
+        dispatcher._jobs._executors["cpu"].interchange_proc.kill()
+        for _ in range(2):
+            with pytest.raises(NoWorkersError, match="interchange has ended"):
+                dispatcher.wait(PATIENCE)
+    until(lambda: not lives(process))
 
 
 def test_close_ends_what_runs(tmp_path: Path) -> None:
