@@ -244,6 +244,7 @@ EXECUTORS = Kinds(
     {
         "serial": "loop.executors.serial:SerialExecutorSettings",
         "local": "loop.executors.local:LocalExecutorSettings",
+        "parsl": "loop.executors.parsl:ParslExecutorSettings",
     },
     default="local",
 )

@@ -18,6 +18,8 @@ from loop.config import (
     ObjectiveSettings,
     TrackingSettings,
 )
+from loop.executors.parsl import WorkersSettings
+from loop.executors.parsl_providers import LocalProviderSettings, OtherProviderSettings, SlurmProviderSettings
 from loop.plugins import ACQUISITIONS, EXECUTORS, GENERATORS, ORACLES, SURROGATES, Kinds
 from loop.yaml_text import write_yaml
 from materials.properties import PROPERTIES
@@ -107,6 +109,9 @@ def _blocks() -> Iterator[str]:
     yield _section("## budget", BudgetSettings)
     yield _section("## limits", LimitSettings)
     yield from _kinds("## executor", EXECUTORS, "One block.")
+    yield _section("#### cpu and gpu of the executor parsl", WorkersSettings)
+    for provider in (LocalProviderSettings, SlurmProviderSettings, OtherProviderSettings):
+        yield _section(f"#### provider: {provider.model_fields['kind'].default}", provider)
     yield _section("## tracking", TrackingSettings)
 
 

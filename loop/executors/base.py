@@ -67,7 +67,7 @@ class Dispatcher(ABC):
             return self._desk.submit(settings, request, attempt)
         self._start(settings, request, attempt)
         self._inside.add(request.key)
-        return Ticket(request.oracle, request.key, {"attempt": attempt})
+        return Ticket(request.oracle, request.key, {"attempt": attempt, **self._whereabouts(settings)})
 
     def resume(self, settings: OracleSettings, request: Request, ticket: Ticket) -> bool:
         """Takes up an earlier driver's ticket. False: it died with that driver; harvest, or submit again."""
@@ -81,7 +81,7 @@ class Dispatcher(ABC):
 
         Blocks until there is at least one, `timeout` seconds have passed, or nothing is running any more; an
         empty list in the last two cases. Whatever goes wrong with one evaluation comes back as an outcome
-        with a typed failure; it raises only when workers cannot be started at all (RuntimeError).
+        with a typed failure; it raises only when workers cannot be started at all (NoWorkersError).
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -146,6 +146,10 @@ class Dispatcher(ABC):
 
     @abstractmethod
     def _start(self, settings: OracleSettings, request: Request, attempt: int) -> None: ...
+
+    def _whereabouts(self, settings: OracleSettings) -> dict[str, Any]:
+        """What a later driver needs to know of where an evaluation runs, as JSON, in its ticket's handle."""
+        return {}
 
     @abstractmethod
     def _advance(self, timeout: float | None) -> list[Outcome]:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from loop.executors.base import Dispatcher, ExecutorSettings
-from loop.executors.logs import descriptors_to
-from loop.executors.pool import START_SECONDS, Call, OverdueError, WorkerLostError, WorkerPool
-from loop.executors.records import attempt_folder, find_outcome, outcome_file
-from loop.executors.tasks import RunningTask, evaluate_together, failed, preload
-from materials.base import Crystal
-from materials.evaluation import FailureKind, Outcome, Request, Ticket
-from oracles.base import OracleSettings
+from loop.executors.base import ExecutorSettings
+from loop.executors.pool import WorkerPool
+from loop.executors.pooled import PoolDispatcher
 
 WORKERS_LOG = "workers.log"
-SHARING = 3
-"""How much longer one of a batch may take than alone: they share the machine, and the first ends after many steps."""
 
 
 class LocalExecutorSettings(ExecutorSettings):
@@ -42,137 +33,11 @@ class LocalExecutorSettings(ExecutorSettings):
         return int(joblib.cpu_count())
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Requests, each with the number of its attempt, that one call asks an oracle together; mostly a single one."""
-
-    settings: OracleSettings
-    asked: tuple[tuple[Request, int], ...]
-    call: Call
-
-    def holds(self, key: str) -> bool:
-        """Whether the request of that key is among them."""
-        return any(request.key == key for request, _ in self.asked)
-
-
-class LocalDispatcher(Dispatcher):
-    """Keeps the workers busy while the driver waits. What they print beside evaluations is in workers.log."""
+class LocalDispatcher(PoolDispatcher):
+    """Keeps this machine's workers busy. What they print beside evaluations is in workers.log."""
 
     def __init__(self, folder: Path, seconds_per_evaluation: float, workers: int) -> None:
-        super().__init__(folder, seconds_per_evaluation)
+        # The pool writes its log there before the base class could make the folder.
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder, seconds_per_evaluation, WorkerPool(workers, folder.absolute() / WORKERS_LOG))
         self.workers = workers
-        self._pool = WorkerPool(workers, self.folder / WORKERS_LOG)
-        self._preloaded: list[OracleSettings] = []
-        self._waiting: dict[str, tuple[OracleSettings, Request, int]] = {}
-        self._batches: list[Batch] = []
-
-    def map(self, function: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> list[Any]:
-        # The first call in each worker may have to load a model.
-        seconds = START_SECONDS + self.seconds_per_evaluation
-        calls = [self._pool.submit(seconds, function, *arguments) for arguments in work]
-        self._pool.work(lambda: all(call.future.done() for call in calls))
-        return [call.future.result() for call in calls]
-
-    def close(self) -> None:
-        self._pool.close()
-        self._waiting.clear()
-        self._batches.clear()
-
-    def _preload(self, settings: Sequence[OracleSettings]) -> None:
-        for new in settings:
-            if new not in self._preloaded:
-                self._preloaded.append(new)
-                self._pool.preload(preload, new, on_gpu=new.resources.gpus > 0)
-
-    def _start(self, settings: OracleSettings, request: Request, attempt: int) -> None:
-        self._preload([settings])
-        if settings.preferred_batch > 1:
-            self._waiting[request.key] = (settings, request, attempt)
-        else:
-            self._ask(settings, [(request, attempt)])
-
-    def _ask(self, settings: OracleSettings, asked: Sequence[tuple[Request, int]]) -> None:
-        materials = [request.material for request, _ in asked]
-        atoms = sum(len(m.structure) if isinstance(m, Crystal) else 1 for m in materials)
-        seconds = settings.walltime or self.seconds_per_evaluation
-        call = self._pool.submit(
-            seconds * SHARING if len(asked) > 1 else seconds,
-            evaluate_apart,
-            *(settings, tuple(asked), self.folder),
-            weight=settings.typical_seconds * atoms,
-            on_gpu=settings.resources.gpus > 0,
-            written=lambda: sum(outcome_file(self.folder, r.key, n).is_file() for r, n in asked),
-        )
-        self._batches.append(Batch(settings, tuple(asked), call))
-
-    def _form_batches(self) -> None:
-        """One batch at a time of each oracle that prefers them, of what was submitted until now."""
-        for settings, _, _ in list(self._waiting.values()):
-            if any(batch.settings == settings for batch in self._batches):
-                continue
-            keys = [key for key, (same, _, _) in self._waiting.items() if same == settings]
-            chosen = [self._waiting.pop(key)[1:] for key in keys[: settings.preferred_batch]]
-            if chosen:
-                self._ask(settings, chosen)
-
-    def _advance(self, timeout: float | None) -> list[Outcome]:
-        self._form_batches()
-        self._pool.work(lambda: any(batch.call.future.done() for batch in self._batches), timeout)
-        ended = [batch for batch in self._batches if batch.call.future.done()]
-        self._batches = [batch for batch in self._batches if batch not in ended]
-        return [outcome for batch in ended for outcome in self._outcomes(batch)]
-
-    def _outcomes(self, batch: Batch) -> list[Outcome]:
-        """What came of a batch; when it hung or lost its worker twice, what is missing is asked again one by one."""
-        error = batch.call.future.exception()
-        if error is None:
-            return list(batch.call.future.result())
-        outcomes = []
-        for request, attempt in batch.asked:
-            written = find_outcome(self.folder, request.key, attempt) if len(batch.asked) > 1 else None
-            if written is not None:
-                outcomes.append(written)
-            elif isinstance(error, WorkerLostError | OverdueError) and len(batch.asked) > 1:
-                self._ask(batch.settings, [(request, attempt)])
-            else:
-                outcomes.append(_failure(batch, request, error))
-        return outcomes
-
-    def _stop(self, ticket: Ticket) -> bool:
-        if self._waiting.pop(ticket.key, None) is not None:
-            return True
-        batch = next((batch for batch in self._batches if batch.holds(ticket.key)), None)
-        if batch is None or not self._pool.cancel(batch.call):
-            return False
-        self._batches.remove(batch)
-        for request, attempt in batch.asked:
-            if request.key != ticket.key:
-                self._start(batch.settings, request, attempt)
-        return True
-
-    def _in_process(self) -> list[RunningTask]:
-        batches = list(self._batches)
-        tasks = [RunningTask.of(r, *self._pool.where(b.call)) for b in batches for r, _ in b.asked]
-        tasks += [RunningTask.of(request) for _, request, _ in list(self._waiting.values())]
-        return sorted(tasks, key=lambda task: task.seconds is None)
-
-
-def evaluate_apart(
-    settings: OracleSettings, asked: tuple[tuple[Request, int], ...], folder: Path
-) -> list[Outcome]:
-    """`evaluate_together` in a process of its own, whose whole output goes to the log of the first one's attempt."""
-    first, attempt = asked[0]
-    with descriptors_to(attempt_folder(folder, first.key, attempt)):
-        return evaluate_together(settings, asked, folder)
-
-
-def _failure(batch: Batch, request: Request, error: BaseException) -> Outcome:
-    message = f"{request.oracle}, {request.material.formula}: {error}"
-    if isinstance(error, OverdueError):
-        # A walltime goes before the limit, which then is nothing to raise.
-        limit = (
-            "limits.seconds_per_evaluation" if batch.settings.walltime is None else "the oracle's walltime"
-        )
-        return failed(request, FailureKind.TIMEOUT, f"{message} (raise {limit})", batch.call.seconds)
-    kind = FailureKind.WORKER_LOST if isinstance(error, WorkerLostError) else FailureKind.ERROR
-    return failed(request, kind, message)

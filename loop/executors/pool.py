@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loop.errors import NoWorkersError
 from loop.executors.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,10 @@ STARTS = 3
 
 
 class WorkerLostError(RuntimeError):
-    """A call lost its worker twice."""
+    """A call lost its worker twice; made with the reason of the second loss."""
+
+    def __str__(self) -> str:
+        return f"its worker process was lost twice ({', '.join(map(str, self.args))})"
 
 
 class OverdueError(RuntimeError):
@@ -42,13 +46,13 @@ class Call:
     lost_before: bool = False
     on_gpu: bool = False
     """Done by the first worker alone, because two processes on one GPU would take its memory from one another."""
-    written: Callable[[], int] | None = None
-    """How much it has done; the call has its `seconds` anew whenever that has grown."""
+    files: tuple[Path, ...] = ()
+    """What it writes one after the other; the call has its `seconds` anew whenever one more of them is there."""
     seen: int = 0
 
     def goes_on(self) -> bool:
         """Whether it has done more since it was asked last."""
-        before, self.seen = self.seen, 0 if self.written is None else self.written()
+        before, self.seen = self.seen, sum(file.is_file() for file in self.files)
         return self.seen > before
 
 
@@ -139,22 +143,29 @@ class WorkerPool:
         *arguments: Any,
         weight: float = 1.0,
         on_gpu: bool = False,
-        written: Callable[[], int] | None = None,
+        files: Sequence[Path] = (),
+        lost_before: bool = False,
     ) -> Call:
         """Queues a call that may take so many seconds; `weight` is a guess of how long it takes, in any unit.
 
-        With `written`, what it has done so far, it may take them after every piece.
+        With `files`, which it writes one after the other, it may take them for each. A call that was `lost_before` is
+        not repeated when it loses its worker.
         The call's future ends with the result, what the function raised, WorkerLostError or OverdueError.
         """
-        call = Call(function, arguments, seconds, weight, on_gpu=on_gpu, written=written)
+        call = Call(function, arguments, seconds, weight, lost_before=lost_before, on_gpu=on_gpu)
+        call.files = tuple(files)
         self._queue.append(call)
         self._hand_out()
         return call
 
+    def slots(self, on_gpu: bool) -> int:
+        """How many batches of one oracle are worth asking at the same time: they share the machine, so one."""
+        return 1
+
     def work(self, until: Callable[[], bool], timeout: float | None = None) -> None:
         """Goes on until the condition holds, all calls have ended, or the timeout has passed.
 
-        Raises RuntimeError when workers cannot be started.
+        Raises NoWorkersError when workers cannot be started.
         """
         end = math.inf if timeout is None else time.monotonic() + timeout
         while True:
@@ -218,7 +229,7 @@ class WorkerPool:
 
     def _lose(self, call: Call, reason: str) -> None:
         if call.lost_before:
-            call.future.set_exception(WorkerLostError(f"its worker process was lost twice ({reason})"))
+            call.future.set_exception(WorkerLostError(reason))
             return
         log.warning("a worker process was lost (%s); what it did is repeated once, alone", reason)
         call.lost_before, call.weight = True, -1.0  # last, when it delays nothing
@@ -230,7 +241,7 @@ class WorkerPool:
         if not seat.started or any(isinstance(f.exception(), BrokenProcessPool) for f in seat.starting):
             self._failed_starts += 1
         if self._failed_starts >= STARTS:
-            raise RuntimeError(
+            raise NoWorkersError(
                 f"{STARTS} worker processes in a row ended before they were ready ({seat.worker.how_it_ended()}). "
                 f"See {self._log_file}, or try executor.kind=serial"
             )

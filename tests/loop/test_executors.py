@@ -1,20 +1,26 @@
-"""What every executor promises; each test runs with the serial and the local one."""
+"""What every executor promises; each test runs with the serial, the local one and Parsl's."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from executor_oracles import TrialSettings, double, refuse, request_for
+from parsl_executors import needs_parsl, quick_parsl
 
 from loop.executors.base import Dispatcher, ExecutorSettings
 from loop.executors.local import LocalExecutorSettings
 from loop.executors.serial import SerialExecutorSettings
 from materials.evaluation import FailureKind, Outcome, Status, Ticket
 
-EXECUTORS = {"serial": SerialExecutorSettings(), "local": LocalExecutorSettings(workers=1)}
+EXECUTORS = {
+    "serial": SerialExecutorSettings(),
+    "local": LocalExecutorSettings(workers=1),
+    "parsl": quick_parsl(),
+}
+NAMES = ["serial", "local", pytest.param("parsl", marks=needs_parsl)]
 
 
-@pytest.fixture(scope="module", params=EXECUTORS)
+@pytest.fixture(scope="module", params=NAMES)
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dispatcher]:
     """One dispatcher for all tests of an executor, because workers take seconds to start."""
     folder = tmp_path_factory.mktemp("run") / "evaluations"
@@ -143,10 +149,9 @@ def test_tickets_of_an_earlier_driver_are_dead(
     assert not dispatcher.resume(trial(), request, ticket)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())
-def test_a_new_driver_harvests_what_an_earlier_one_finished(
-    executor: ExecutorSettings, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_driver_harvests_what_an_earlier_one_finished(name: str, tmp_path: Path) -> None:
+    executor: ExecutorSettings = EXECUTORS[name]
     settings = TrialSettings()
     done, never = request_for(settings, 1), request_for(settings, 2)
     with executor.build(tmp_path, 60) as dispatcher:
@@ -157,7 +162,8 @@ def test_a_new_driver_harvests_what_an_earlier_one_finished(
         assert dispatcher.harvest(never.key) is None
 
 
-def test_no_executor_decides_what_comes_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", NAMES[1:])
+def test_no_executor_decides_what_comes_out(tmp_path: Path, other: str) -> None:
     def answers(name: str) -> list[object]:
         with EXECUTORS[name].build(tmp_path / name, 60) as dispatcher:
             for n, does in enumerate(("answers", "raises", "gives two", "answers")):
@@ -165,4 +171,4 @@ def test_no_executor_decides_what_comes_out(tmp_path: Path) -> None:
                 dispatcher.submit(settings, request_for(settings, n), attempt=1)
             return [(o.key, o.status, o.measurements, o.failure) for o in all_outcomes(dispatcher)]
 
-    assert answers("serial") == answers("local")
+    assert answers("serial") == answers(other)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from executor_oracles import BatchesOnProcessor, TrialSettings, request_for
+from parsl_executors import needs_parsl, quick_parsl
 from pymatgen.core import Lattice, Structure
 
 from loop.executors.base import Dispatcher, ExecutorSettings
@@ -15,14 +16,26 @@ from materials.base import Candidate, Crystal, Origin
 from materials.evaluation import FailureKind, Outcome, Request, Status, Ticket, request_key
 from oracles.relax import RelaxSettings
 
-EXECUTORS = {"serial": SerialExecutorSettings(), "local": LocalExecutorSettings(workers=2)}
+EXECUTORS = {
+    "serial": SerialExecutorSettings(),
+    "local": LocalExecutorSettings(workers=2),
+    "parsl": quick_parsl(workers=2),
+}
+PARSL = pytest.param("parsl", marks=needs_parsl)
 PATIENCE = 60.0
 
 
-@pytest.fixture(scope="module", params=EXECUTORS)
+@pytest.fixture(scope="module", params=["serial", "local", PARSL])
 def dispatcher(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Dispatcher]:
+    with built(EXECUTORS[request.param], tmp_path_factory) as dispatcher:
+        yield dispatcher
+
+
+@pytest.fixture(scope="module", params=["local", PARSL])
+def apart(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dispatcher]:
+    """Executors that evaluate in processes of their own."""
     with built(EXECUTORS[request.param], tmp_path_factory) as dispatcher:
         yield dispatcher
 
@@ -99,18 +112,18 @@ def test_an_outcome_is_on_disk_before_the_batch_has_ended(local: Dispatcher, tmp
     assert all_outcomes(local)[first.key] == early
 
 
-def test_a_lost_worker_loses_only_what_was_not_written(local: Dispatcher, tmp_path: Path) -> None:
+def test_a_lost_worker_loses_only_what_was_not_written(apart: Dispatcher, tmp_path: Path) -> None:
     settings = TrialSettings(does="dies once at the second", mark=tmp_path, batch=3)
-    tickets = submit(local, settings, range(3))
-    outcomes = all_outcomes(local)
+    tickets = submit(apart, settings, range(3))
+    outcomes = all_outcomes(apart)
     assert all(outcomes[t.key].status is Status.DONE for t in tickets)
     assert [outcomes[t.key].provenance["together"] for t in tickets] == [3, 2, 2]
 
 
-def test_one_that_kills_every_worker_fails_alone(local: Dispatcher, tmp_path: Path) -> None:
+def test_one_that_kills_every_worker_fails_alone(apart: Dispatcher, tmp_path: Path) -> None:
     settings = TrialSettings(does="dies at the second", mark=tmp_path, batch=3)
-    tickets = submit(local, settings, range(3))
-    outcomes = all_outcomes(local)
+    tickets = submit(apart, settings, range(3))
+    outcomes = all_outcomes(apart)
     assert [outcomes[t.key].status for t in tickets] == [Status.DONE, Status.FAILED, Status.DONE]
     failure = outcomes[tickets[1].key].failure
     assert failure is not None
@@ -118,30 +131,30 @@ def test_one_that_kills_every_worker_fails_alone(local: Dispatcher, tmp_path: Pa
 
 
 def test_one_of_a_running_batch_can_be_cancelled_and_the_others_go_on(
-    local: Dispatcher, tmp_path: Path
+    apart: Dispatcher, tmp_path: Path
 ) -> None:
     settings = TrialSettings(does="waits for go", mark=tmp_path, batch=2)
-    tickets = submit(local, settings, range(3))
-    until_exists(tmp_path / "started 0", local)
-    assert local.cancel(tickets[2]), "one that waits for the next batch"
-    assert local.cancel(tickets[0]), "one that runs"
+    tickets = submit(apart, settings, range(3))
+    until_exists(tmp_path / "started 0", apart)
+    assert apart.cancel(tickets[2]), "one that waits for the next batch"
+    assert apart.cancel(tickets[0]), "one that runs"
     (tmp_path / "go").touch()
-    outcomes = all_outcomes(local)
+    outcomes = all_outcomes(apart)
     assert list(outcomes) == [tickets[1].key]
     assert outcomes[tickets[1].key].status is Status.DONE
 
 
-def test_a_batch_may_go_on_as_long_as_outcomes_come(local: Dispatcher, tmp_path: Path) -> None:
+def test_a_batch_may_go_on_as_long_as_outcomes_come(apart: Dispatcher, tmp_path: Path) -> None:
     settings = TrialSettings(does="takes a second", mark=tmp_path, batch=9, walltime=1.0)
-    tickets = submit(local, settings, range(9))
-    outcomes = all_outcomes(local)
+    tickets = submit(apart, settings, range(9))
+    outcomes = all_outcomes(apart)
     assert [outcomes[t.key].provenance["together"] for t in tickets] == [9] * 9
 
 
-def test_one_that_hangs_takes_no_other_of_its_batch_along(local: Dispatcher, tmp_path: Path) -> None:
+def test_one_that_hangs_takes_no_other_of_its_batch_along(apart: Dispatcher, tmp_path: Path) -> None:
     settings = TrialSettings(does="hangs at the second", mark=tmp_path, batch=4, walltime=1.0)
-    tickets = submit(local, settings, range(4))
-    outcomes = all_outcomes(local)
+    tickets = submit(apart, settings, range(4))
+    outcomes = all_outcomes(apart)
     failures = [outcomes[t.key].failure for t in tickets]
     assert [f and f.kind for f in failures] == [None, FailureKind.TIMEOUT, None, None]
     assert "(raise the oracle's walltime)" in str(failures[1])

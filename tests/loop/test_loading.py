@@ -133,7 +133,7 @@ def test_a_short_file_is_enough(file: Path) -> None:
         ("name: coatings", "name: c\nbudget: {batch: 9, pool: 3}", 2, "budget.batch", "pool of 3"),
         (
             "name: coatings",
-            "name: c\nexecutor: {kind: parsl}",
+            "name: c\nexecutor: {kind: dask}",
             2,
             "executor",
             "Known kinds of executor: serial",

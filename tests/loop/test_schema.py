@@ -43,7 +43,7 @@ def test_bundled_campaigns_and_their_effective_text_are_valid(
         (["space", "elements"], []),
         (["budget", "rounds"], 0),
         (["objectives", 0, "goal"], "max"),
-        (["executor"], {"kind": "parsl"}),
+        (["executor"], {"kind": "dask"}),
         (["energy_model"], {"least_chance": 2}),
         (["tracking"], "off"),
     ],
