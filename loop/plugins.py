@@ -235,6 +235,7 @@ ORACLES = Kinds(
         "insertion": "oracles.insertion:InsertionSettings",
         "learned": "oracles.learned:LearnedSettings",
         "lab": "oracles.lab.lab:LabSettings",
+        "folder": "oracles.lab.folder:FolderSettings",
     },
     "matloop.oracles",
 )
