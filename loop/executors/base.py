@@ -56,7 +56,8 @@ class Dispatcher(ABC):
     def submit(self, settings: OracleSettings, request: Request, attempt: int) -> Ticket:
         """Starts (or queues) an evaluation that writes into `folder/<key>/<attempt>/`.
 
-        Raises ValueError when the request's key is already running.
+        Raises ValueError when the request's key is already running. An oracle outside that cannot be reached now is
+        asked later.
         """
         if any(task.key == request.key for task in self.running()):
             raise ValueError(
