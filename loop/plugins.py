@@ -236,6 +236,7 @@ ORACLES = Kinds(
         "learned": "oracles.learned:LearnedSettings",
         "lab": "oracles.lab.lab:LabSettings",
         "folder": "oracles.lab.folder:FolderSettings",
+        "rest": "oracles.lab.rest_settings:RestSettings",
     },
     "matloop.oracles",
 )

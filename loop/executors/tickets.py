@@ -31,7 +31,7 @@ class _Open:
     request: Request
     ticket: Ticket
     since: float
-    pause: float = FIRST_PAUSE
+    pause: float = 0.0
     not_before: float = 0.0
 
 
@@ -66,8 +66,8 @@ class TicketDesk:
         handle = entry.ticket.handle
         if UNSENT not in handle:
             return
+        entry.pause = min(2 * entry.pause or FIRST_PAUSE, LONGEST_PAUSE)
         entry.not_before = time.monotonic() + entry.pause
-        entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
         (given,) = self._oracle(entry.settings).submit([entry.request])
         entry.ticket = Ticket(given.oracle, given.key, {**given.handle, ATTEMPT: handle[ATTEMPT]})
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -114,6 +115,17 @@ class LabOracleSettings(TicketOracleSettings):
         if self.deadline_hours is None:
             return None
         return (datetime.now(UTC) + timedelta(hours=self.deadline_hours)).isoformat(timespec="milliseconds")
+
+
+def needed(module: str) -> None:
+    """Raises ValueError with the remedy where a library that a kind of lab needs is not installed."""
+    if find_spec(module) is None:
+        raise ValueError(f"it needs the library {module}: pip install 'matloop[lab]'")
+
+
+def kept(order: Order) -> dict[str, Any]:
+    """Of an order what a later driver needs to judge its answer; small enough for a ticket."""
+    return replace(order, material={}, precursors=(), recipe=None).to_dict()
 
 
 class RefusedOrderError(Exception):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from oracles.lab.results import BadResultError, MeasuredValue
+from oracles.lab.results import BadResultError, MeasuredValue, told
 
 READ = ("property", "value", "unit", "std", "bound", "notes", "failure")
 IGNORED = ("formula", "precursors")
@@ -73,14 +73,6 @@ def _of_json(text: str) -> list[Entry]:
         return [Entry.model_validate_json(text)]
     except ValidationError as error:
         raise BadResultError(told(error)[:MOST_PROBLEMS]) from error
-
-
-def told(error: ValidationError) -> list[str]:
-    """A sentence for each thing that is wrong, with its place."""
-    return [
-        f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}"
-        for one in error.errors(include_url=False, include_input=False)
-    ]
 
 
 def _of_csv(text: str, stem: str) -> list[Entry]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from materials.base import Bound, Measurement
 from materials.evaluation import Failure, FailureKind, Outcome, Status
@@ -83,6 +83,14 @@ def _problems(value: MeasuredValue, targets: dict[str, Target]) -> list[str]:
             f"{value.property} of {value.value:g} is impossible (from {low:g} to {high:g} {target.unit})"
         )
     return problems
+
+
+def told(error: ValidationError) -> list[str]:
+    """A sentence for each thing that is wrong, with its place."""
+    return [
+        f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}"
+        for one in error.errors(include_url=False, include_input=False)
+    ]
 
 
 def done(
