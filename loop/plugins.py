@@ -237,6 +237,7 @@ ORACLES = Kinds(
         "lab": "oracles.lab.lab:LabSettings",
         "folder": "oracles.lab.folder:FolderSettings",
         "rest": "oracles.lab.rest_settings:RestSettings",
+        "sila2": "oracles.lab.sila2:Sila2Settings",
     },
     "matloop.oracles",
 )

@@ -19,8 +19,8 @@ from oracles.base import TicketOracle
 from oracles.lab.asking import LabOracleSettings, LabTicketOracle, Place
 from oracles.lab.base import Order
 from oracles.lab.exchange import Exchange
-from oracles.lab.folder_results import MOST_PROBLEMS, Entry, read_entries
-from oracles.lab.results import BadResultError, done, failed, measurements_of
+from oracles.lab.folder_results import MOST_PROBLEMS, read_entries
+from oracles.lab.results import BadResultError, Entry, done, failed, measurements_of
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from oracles.lab.results import BadResultError, MeasuredValue, told
+from oracles.lab.results import BadResultError, Entry, MeasuredValue, told
 
 READ = ("property", "value", "unit", "std", "bound", "notes", "failure")
 IGNORED = ("formula", "precursors")
@@ -18,18 +18,6 @@ COLUMNS = ("key", *READ, *IGNORED)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)+([eE][+-]?\d+)?")
 MOST_PROBLEMS = 20
-
-
-class Entry(BaseModel):
-    """What is said about one order: values, or why there are none. `key` may be left out in a file named after it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    key: str | None = None
-    measurements: tuple[MeasuredValue, ...] = ()
-    failure: str = Field(default="", max_length=2000)
-    seconds: float = Field(default=0.0, ge=0)
-    notes: str = Field(default="", max_length=2000)
 
 
 def read_entries(name: str, data: bytes) -> list[Entry]:

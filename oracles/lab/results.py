@@ -44,6 +44,18 @@ class MeasuredValue(BaseModel):
     )
 
 
+class Entry(BaseModel):
+    """What is said about one order: values, or why there are none. `key` may be left out in a file named after it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    key: str | None = None
+    measurements: tuple[MeasuredValue, ...] = ()
+    failure: str = Field(default="", max_length=2000)
+    seconds: float = Field(default=0.0, ge=0)
+    notes: str = Field(default="", max_length=2000)
+
+
 def measurements_of(order: Order, values: Sequence[MeasuredValue]) -> tuple[Measurement, ...]:
     """The values as measurements of the order. Raises BadResultError, naming everything that is wrong."""
     targets = {target.property: target for target in order.targets}
