@@ -50,7 +50,7 @@ class RestOracle(LabTicketOracle):
 
     def _answer(self, ticket: Ticket) -> Outcome | None:
         pace = self._paces.setdefault(ticket.key, _Pace(self._rest.poll))
-        if self._wire.is_quiet or not pace.is_time():
+        if self._wire.absence.seconds_left or not pace.is_time():
             return None
         path = filled_path(self._rest.poll.path, self._names(ticket))
         try:

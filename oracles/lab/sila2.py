@@ -103,7 +103,7 @@ class Sila2Oracle(LabTicketOracle):
         return {"order": kept(order)}
 
     def _answer(self, ticket: Ticket) -> Outcome | None:
-        if time.monotonic() < self._not_before.get(ticket.key, 0.0):
+        if self._server.absence.seconds_left or time.monotonic() < self._not_before.get(ticket.key, 0.0):
             return None
         self._not_before[ticket.key] = time.monotonic() + self._sila2.pause
         order = Order.from_dict(ticket.handle["order"])

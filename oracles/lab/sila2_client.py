@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import grpc
 from sila2.client import SilaClient
 from sila2.framework import SilaConnectionError, SilaError, ValidationError
 
+from oracles.lab.absence import Absence
 from oracles.lab.asking import RefusedOrderError
 
 FEATURE = Path(__file__).parent / "features" / "SynthesisAndMeasurement.sila.xml"
@@ -44,6 +45,7 @@ class Server:
     certificate: str | None
     insecure: bool
     timeout: float
+    absence: Absence = field(default_factory=Absence)
     _client: SilaClient | None = None
 
     def make_and_measure(self, key: str, order: str) -> None:
@@ -64,17 +66,26 @@ class Server:
         return bool(self._ask(lambda feature: feature.Cancel(key)).Stopped)
 
     def _ask(self, call: Callable[[Any], Any]) -> Any:
+        """The answer to a call; a server that was away a moment ago is left alone."""
+        if left := self.absence.seconds_left:
+            raise ConnectionError(
+                f"the SiLA server {self._place()} was away and is left alone for {left:.0f} s"
+            )
         try:
             if self._client is None:
                 self._client = self._connected()
-            return call(getattr(self._client, NAME))
-        except SilaConnectionError as error:
+            answer = call(getattr(self._client, NAME))
+        except (SilaConnectionError, OSError) as error:
             self._forget()
+            self.absence.noticed()
             raise ConnectionError(f"the SiLA server {self._place()} cannot be asked: {error}") from error
         except ValidationError as error:
             raise RefusedOrderError(f"the SiLA server {self._place()} refuses it: {error}") from error
         except (SilaError, RuntimeError, grpc.RpcError) as error:
+            self.absence.noticed()
             raise ConnectionError(f"the SiLA server {self._place()}: {error}") from error
+        self.absence.over()
+        return answer
 
     def _connected(self) -> SilaClient:
         certificate = None if self.certificate is None else Path(self.certificate).read_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import ssl
 import time
@@ -16,14 +15,14 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from oracles.lab.absence import Absence
+
 if TYPE_CHECKING:
     import httpx
 
 MOST_BYTES = 1_000_000
 """An answer longer than this is not read."""
 MOST_REDIRECTS = 3
-LONGEST_PAUSE = 60.0
-"""Seconds for which a server that was away is left alone, unless it names a time itself."""
 LONGEST_RETRY_AFTER = 86_400.0
 LATER = (408, 425, 429)
 """Answers that mean: not now."""
@@ -86,7 +85,7 @@ class Wire:
         import httpx
 
         self._timeout = timeout
-        self._pause, self._quiet_until = 1.0, 0.0
+        self.absence = Absence()
         self._client = httpx.Client(
             base_url=url,
             # No compression: what is small on the wire could be huge once it is unpacked.
@@ -97,30 +96,24 @@ class Wire:
             trust_env=not is_loopback(urlsplit(url).hostname or ""),
         )
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether the server is left alone now."""
-        return time.monotonic() < self._quiet_until
-
     def ask(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """What the server answers. Raises OutageError where it cannot now, RefusalError where it never will."""
         import httpx
 
-        if self.is_quiet:
-            left = self._quiet_until - time.monotonic()
+        if left := self.absence.seconds_left:
             raise OutageError(f"{self._client.base_url} was away and is left alone for {left:.0f} s more")
         sent = {} if body is None else {"json": body}
         try:
             answer = self._followed(self._client.build_request(method, path, headers=headers, **sent))
         except OutageError as error:
-            self._leave_alone(error.retry_after)
+            self.absence.noticed(error.retry_after)
             raise OutageError(f"{self._client.base_url}: {error}") from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-            self._leave_alone(None)
+            self.absence.noticed()
             raise OutageError(f"{self._client.base_url}: {type(error).__name__} {error}") from error
-        self._pause = 1.0
+        self.absence.over()
         return answer
 
     def _followed(self, request: httpx.Request) -> Answer:
@@ -155,12 +148,6 @@ class Wire:
         if response.is_client_error:
             raise RefusalError(status, f"the lab's server answers {status} {_excerpt(text)}")
         return Answer(_json(text, response.headers.get("Content-Type", "")), after)
-
-    def _leave_alone(self, seconds: float | None) -> None:
-        # With jitter, so that many campaigns do not come back to a server at the same moment.
-        pause = self._pause * random.uniform(0.8, 1.2) if seconds is None else seconds
-        self._quiet_until = max(self._quiet_until, time.monotonic() + pause)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
 
 def _same_place(request: httpx.Request, then: httpx.Request) -> httpx.Request:

@@ -23,7 +23,6 @@ from loop.executors import tickets
 from loop.executors.tickets import TicketDesk
 from materials.evaluation import FailureKind, Status, Ticket
 from oracles.base import TicketOracle
-from oracles.lab import wire
 from oracles.lab.rest_settings import RestSettings
 
 SIGMA = "log_ionic_conductivity"
@@ -32,7 +31,7 @@ SIGMA = "log_ionic_conductivity"
 @pytest.fixture(autouse=True)
 def _token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_TOKEN", TOKEN)
-    monkeypatch.setattr(wire.random, "uniform", lambda low, high: 0.05)
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.05)
     monkeypatch.setattr(tickets, "FIRST_PAUSE", 0.1)
 
 
