@@ -235,6 +235,9 @@ ORACLES = Kinds(
         "insertion": "oracles.insertion:InsertionSettings",
         "learned": "oracles.learned:LearnedSettings",
         "lab": "oracles.lab.lab:LabSettings",
+        "folder": "oracles.lab.folder:FolderSettings",
+        "rest": "oracles.lab.rest_settings:RestSettings",
+        "sila2": "oracles.lab.sila2:Sila2Settings",
     },
     "matloop.oracles",
 )

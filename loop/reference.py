@@ -26,6 +26,7 @@ from materials.properties import PROPERTIES
 from materials.settings import Settings
 from materials.space import Space
 from oracles.base import Gate
+from oracles.lab.rest_settings import CancelSettings, PollSettings, SubmitSettings
 
 INTRODUCTION = """\
 # The campaign file
@@ -105,6 +106,9 @@ def _blocks() -> Iterator[str]:
     yield _section("## energy_model", EnergyModelSettings)
     yield from _kinds("## acquisition", ACQUISITIONS, "One block.")
     yield from _kinds("## oracles", ORACLES, "A list of blocks, asked in this order.")
+    yield _section("### submit of an oracle of kind rest", SubmitSettings)
+    yield _section("### poll of an oracle of kind rest", PollSettings)
+    yield _section("### cancel of an oracle of kind rest", CancelSettings)
     yield _section("### gate: {property: limits}", Gate)
     yield _section("## budget", BudgetSettings)
     yield _section("## limits", LimitSettings)

@@ -83,10 +83,12 @@ class OracleSettings(Settings):
     resources: ClassVar[Resources] = Resources()
     typical_seconds: ClassVar[float] = 1.0
     """A first guess of one evaluation's cost, until history teaches better."""
+    without_meaning: ClassVar[tuple[str, ...]] = ("walltime",)
+    """Keys that decide where, when and whether it answers, and no answer: a campaign may go on with others."""
 
     def meaning(self) -> dict[str, Any]:
-        """All but the walltime, which decides what is answered but no answer."""
-        return {name: value for name, value in super().meaning().items() if name != "walltime"}
+        """All but what decides no answer, such as the walltime."""
+        return {name: value for name, value in super().meaning().items() if name not in self.without_meaning}
 
     @property
     def continues(self) -> bool:
@@ -156,10 +158,7 @@ class TicketOracleSettings(OracleSettings):
 
     most_waiting: int = Field(default=16, ge=1)
     """While so many requests wait for an answer from it, no further round is decided."""
-
-    def meaning(self) -> dict[str, Any]:
-        """All but how many may wait, which changes no answer."""
-        return {name: value for name, value in super().meaning().items() if name != "most_waiting"}
+    without_meaning: ClassVar[tuple[str, ...]] = (*OracleSettings.without_meaning, "most_waiting")
 
     def build(self) -> TicketOracle:
         raise NotImplementedError

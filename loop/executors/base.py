@@ -57,7 +57,8 @@ class Dispatcher(ABC):
     def submit(self, settings: OracleSettings, request: Request, attempt: int) -> Ticket:
         """Starts (or queues) an evaluation that writes into `folder/<key>/<attempt>/`.
 
-        Raises ValueError when the request's key is already running.
+        Raises ValueError when the request's key is already running. An oracle outside that cannot be reached now is
+        asked later.
         """
         if request.key in self._inside or self._desk.holds_key(request.key):
             raise ValueError(

@@ -17,6 +17,12 @@ log = logging.getLogger(__name__)
 
 ATTEMPT = "attempt"
 """Where a ticket's handle carries the number of the attempt, beside what the oracle put there."""
+UNSENT = "unsent"
+"""Where a ticket's handle says that the oracle could not be reached. It is asked again under the same key, since what
+seemed lost may have arrived: by its contract an oracle then gives the running ticket."""
+LONGEST_PAUSE = 60.0
+"""Seconds between attempts to reach an oracle; the first is `FIRST_PAUSE`, each is twice the one before."""
+FIRST_PAUSE = 1.0
 
 
 @dataclass
@@ -25,6 +31,8 @@ class _Open:
     request: Request
     ticket: Ticket
     since: float
+    pause: float = 0.0
+    not_before: float = 0.0
 
 
 class TicketDesk:
@@ -37,11 +45,31 @@ class TicketDesk:
         self._open: dict[str, _Open] = {}
 
     def submit(self, settings: TicketOracleSettings, request: Request, attempt: int) -> Ticket:
-        """Asks the oracle and keeps its ticket. What the oracle raises (unreachable, refused) is raised."""
-        (given,) = self._oracle(settings).submit([request])
-        ticket = Ticket(request.oracle, request.key, {**given.handle, ATTEMPT: attempt})
-        self.resume(settings, request, ticket)
-        return ticket
+        """Asks the oracle and keeps its ticket.
+
+        Where it cannot be reached now (OSError), the request waits here and is asked again until it is taken, also by
+        a later driver that resumes this ticket. What else the oracle raises is raised.
+        """
+        self.resume(settings, request, Ticket(request.oracle, request.key, {UNSENT: True, ATTEMPT: attempt}))
+        entry = self._open[request.key]
+        try:
+            self._send(entry)
+        except OSError as error:
+            log.warning("oracle %s, request %s: cannot be sent now: %s", request.oracle, request.key, error)
+        except Exception:
+            del self._open[request.key]
+            raise
+        return entry.ticket
+
+    def _send(self, entry: _Open) -> None:
+        """Asks the oracle what it has not been asked yet."""
+        handle = entry.ticket.handle
+        if UNSENT not in handle:
+            return
+        entry.pause = min(2 * entry.pause or FIRST_PAUSE, LONGEST_PAUSE)
+        entry.not_before = time.monotonic() + entry.pause
+        (given,) = self._oracle(entry.settings).submit([entry.request])
+        entry.ticket = Ticket(given.oracle, given.key, {**given.handle, ATTEMPT: handle[ATTEMPT]})
 
     def resume(self, settings: TicketOracleSettings, request: Request, ticket: Ticket) -> None:
         """Polls a ticket from now on."""
@@ -53,7 +81,10 @@ class TicketDesk:
 
     def _poll(self, entry: _Open) -> Outcome | None:
         request, settings = entry.request, entry.settings
+        if UNSENT in entry.ticket.handle and time.monotonic() < entry.not_before:
+            return None
         try:
+            self._send(entry)
             answer = self._oracle(settings).poll(entry.ticket)
         except OSError as error:  # an outage outside; the answer is not lost, it comes later
             log.warning("oracle %s, request %s: cannot be asked now: %s", request.oracle, request.key, error)
@@ -81,9 +112,15 @@ class TicketDesk:
         return bool(self._open)
 
     def cancel(self, ticket: Ticket) -> bool:
-        """Asks the oracle to stop; when it will, the ticket is forgotten."""
+        """Asks the oracle to stop; when it will, the ticket is forgotten.
+
+        What could not be sent may have arrived all the same, so it is sent again first: only that gives a ticket under
+        which it can be stopped.
+        """
+        entry = self._open[ticket.key]
         try:
-            stopped = self._oracle(self._open[ticket.key].settings).cancel(ticket)
+            self._send(entry)
+            stopped = self._oracle(entry.settings).cancel(entry.ticket)
         except OSError as error:
             log.warning(
                 "oracle %s, request %s: cannot be cancelled now: %s", ticket.oracle, ticket.key, error
@@ -99,7 +136,7 @@ class TicketDesk:
         return [RunningTask.of(e.request, now - e.since, outside=True) for e in self._open.values()]
 
     def _oracle(self, settings: TicketOracleSettings) -> TicketOracle:
-        name = settings.fingerprint()
+        name = settings.model_dump_json()  # not its fingerprint: two folders or servers may mean the same
         if name not in self._oracles:
             self._oracles[name] = self._built(settings)
         return self._oracles[name]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from materials.base import Bound, Measurement
 from materials.evaluation import Failure, FailureKind, Outcome, Status
@@ -42,6 +42,18 @@ class MeasuredValue(BaseModel):
         max_length=20,
         description="Where they differ from those asked for: temperature (K), pressure (GPa).",
     )
+
+
+class Entry(BaseModel):
+    """What is said about one order: values, or why there are none. `key` may be left out in a file named after it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    key: str | None = None
+    measurements: tuple[MeasuredValue, ...] = ()
+    failure: str = Field(default="", max_length=2000)
+    seconds: float = Field(default=0.0, ge=0)
+    notes: str = Field(default="", max_length=2000)
 
 
 def measurements_of(order: Order, values: Sequence[MeasuredValue]) -> tuple[Measurement, ...]:
@@ -83,6 +95,14 @@ def _problems(value: MeasuredValue, targets: dict[str, Target]) -> list[str]:
             f"{value.property} of {value.value:g} is impossible (from {low:g} to {high:g} {target.unit})"
         )
     return problems
+
+
+def told(error: ValidationError) -> list[str]:
+    """A sentence for each thing that is wrong, with its place."""
+    return [
+        f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}"
+        for one in error.errors(include_url=False, include_input=False)
+    ]
 
 
 def done(

@@ -59,6 +59,27 @@ def _trait(element: str, name: str) -> float:
     return int.from_bytes(sha256(f"{element}/{name}".encode()).digest()[:4], "big") / 2**32
 
 
+def measured(formula: str, target: Mapping[str, Any], noise: float, chance: random.Random) -> dict[str, Any]:
+    """A measurement of a target, with an error of `noise` times the usual range of the property."""
+    low, high = USUAL.get(target["property"], (0.0, 1.0))
+    error = noise * (high - low)
+    value = true_value(formula, target["property"]) + chance.gauss(0, error)
+    found = {"property": target["property"], "unit": target["unit"], "value": max(value, low)}
+    return {**found, "std": error} if error else found
+
+
+def nonsense(value: Mapping[str, Any], chance: random.Random) -> dict[str, Any]:
+    """A measurement as instruments give it when they talk nonsense, in one of their ways."""
+    ways: list[dict[str, Any]] = [
+        {"value": "overload"},
+        {"value": 1e9},
+        {"unit": "S/m"},
+        {"property": "hardness"},
+        {"value": None},
+    ]
+    return {**value, **chance.choice(ways)}
+
+
 class Journal:
     """Lines on disk that survive the robot."""
 
@@ -129,7 +150,9 @@ class Robot:
         time.sleep(self._seconds)
         if crash and early:
             raise CrashedError
-        values = [self._measured(order["formula"], target) for target in order["targets"]]
+        values = [
+            measured(order["formula"], target, self._noise, self._chance) for target in order["targets"]
+        ]
         self._journal.write(what="measured", key=key, lease=lease, values=values)
         if crash:
             raise CrashedError
@@ -141,28 +164,13 @@ class Robot:
         if self._chance.random() < self._faults.duplicate:
             self._post(taken, values)
 
-    def _measured(self, formula: str, target: Mapping[str, Any]) -> dict[str, Any]:
-        low, high = USUAL.get(target["property"], (0.0, 1.0))
-        error = self._noise * (high - low)
-        value = true_value(formula, target["property"]) + self._chance.gauss(0, error)
-        found = {"property": target["property"], "unit": target["unit"], "value": max(value, low)}
-        return {**found, "std": error} if error else found
-
     def _post(self, taken: Mapping[str, Any], values: list[dict[str, Any]]) -> None:
         body = {"lease": taken["lease"], "measurements": values, "seconds": self._seconds}
         self._ask("POST", f"/v1/orders/{taken['key']}/result", json=body)
 
     def _post_garbage(self, taken: Mapping[str, Any], values: list[dict[str, Any]]) -> None:
-        """One of the ways in which instruments talk nonsense; all of them are to be refused."""
-        first, lease = values[0], taken["lease"]
-        nonsense: list[Any] = [
-            {**first, "value": "overload"},
-            {**first, "value": 1e9},
-            {**first, "unit": "S/m"},
-            {**first, "property": "hardness"},
-            {**first, "value": None},
-        ]
-        bad = self._chance.choice(nonsense)
+        """Nonsense is to be refused."""
+        lease, bad = taken["lease"], nonsense(values[0], self._chance)
         path = f"/v1/orders/{taken['key']}/result"
         answer = self._client.post(path, json={"lease": lease, "measurements": [bad, *values[1:]]})
         if answer.status_code != 422:

@@ -267,6 +267,7 @@ class Robot(TicketOracle):
             raise ConnectionError("the robot is offline")
 
     def submit(self, requests: Sequence[Request]) -> list[Ticket]:
+        self._check_line()
         tickets = []
         for request in requests:
             question = {"candidate": request.candidate.id, "value": request.replicate}

@@ -130,3 +130,22 @@ def test_blocks_that_come_or_go_are_named_once(folder: Path) -> None:
     found = changes(stored(folder), longer)
     assert [change.key for change in found] == ["data"]
     assert not found[0].allowed
+
+
+def test_the_way_to_a_lab_may_change_and_what_it_measures_may_not(folder: Path) -> None:
+    lab = [
+        "oracles=[{kind: folder, folder: here, measures: [band_gap]}]",
+        "objectives=[{property: band_gap, goal: maximize, fidelity: experiment}]",
+    ]
+    before = stored(folder, *lab)
+    moved = config(
+        folder, *lab, "oracles[0].folder=there", "oracles[0].format=csv", "oracles[0].most_waiting=2"
+    )
+    assert {change.key for change in changes(before, moved) if change.allowed} == {
+        "oracles[0].folder",
+        "oracles[0].format",
+        "oracles[0].most_waiting",
+    }
+    refuse_changes(before, moved, folder)
+    other = config(folder, *lab, "oracles[0].conditions={temperature: 400}")
+    assert [change.allowed for change in changes(before, other)] == [False]

@@ -85,6 +85,45 @@ def test_an_outage_delays_the_answer_and_loses_nothing(desk: Path, tmp_path: Pat
         assert [o.status for o in all_outcomes(dispatcher)] == [Status.DONE]
 
 
+def test_what_cannot_be_sent_is_sent_when_the_line_is_back(desk: Path, tmp_path: Path) -> None:
+    robot = RobotSettings(desk=desk)
+    (desk / "offline").touch()
+    with SerialExecutorSettings().build(tmp_path / "evaluations", 60) as dispatcher:
+        ticket = dispatcher.submit(robot, request_for(robot, 4), attempt=1)
+        assert dispatcher.wait(0.5) == []
+        assert not dispatcher.cancel(ticket)
+        assert [task.key for task in dispatcher.running()] == [ticket.key]
+        assert not list(desk.glob("*.question"))
+        (desk / "offline").unlink()
+        assert [o.measurements[0].value for o in all_outcomes(dispatcher)] == [5]
+
+
+def test_what_one_driver_could_not_send_the_next_one_sends(desk: Path, tmp_path: Path) -> None:
+    robot = RobotSettings(desk=desk)
+    request = request_for(robot, 4)
+    (desk / "offline").touch()
+    with SerialExecutorSettings().build(tmp_path / "evaluations", 60) as dispatcher:
+        ticket = dispatcher.submit(robot, request, attempt=1)
+    (desk / "offline").unlink()
+    with SerialExecutorSettings().build(tmp_path / "evaluations", 60) as dispatcher:
+        assert dispatcher.resume(robot, request, ticket)
+        (outcome,) = all_outcomes(dispatcher)
+        assert outcome.measurements[0].value == 5
+        assert dispatcher.harvest(request.key, attempt=1) == outcome
+
+
+def test_what_could_not_be_sent_can_be_cancelled(desk: Path, tmp_path: Path) -> None:
+    robot = RobotSettings(desk=desk)
+    for mark in ("pause", "offline"):
+        (desk / mark).touch()
+    with SerialExecutorSettings().build(tmp_path / "evaluations", 60) as dispatcher:
+        ticket = dispatcher.submit(robot, request_for(robot), attempt=1)
+        (desk / "offline").unlink()
+        assert dispatcher.cancel(ticket)
+        assert dispatcher.running() == []
+        assert not list(desk.glob("*.question"))
+
+
 def test_a_bad_answer_from_outside_is_a_typed_failure(desk: Path, tmp_path: Path) -> None:
     robot = RobotSettings(desk=desk)
     with SerialExecutorSettings().build(tmp_path / "evaluations", 60) as dispatcher:
