@@ -72,7 +72,11 @@ class Guard:
                 log.warning("%s: %s", message["status"], _told(scope))
             await send(message)
 
-        await self._app(scope, counted, sending)
+        try:
+            await self._app(scope, counted, sending)
+        except TooLargeError:
+            if not refused:
+                await _refuse(scope, send, 413, f"a body may hold at most {most} bytes")
 
     def _may_ask(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
         """By token, so that robots behind one address do not share a rate, and by address, whatever the token."""
