@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab_requests import desk_with, request_for, submitted, the_outcome
+from lab_requests import desk_with, request_for, submitted, the_outcome, until
 from pydantic import ValidationError
 
 from loop.executors.tickets import TicketDesk
@@ -287,6 +287,14 @@ def test_what_nobody_takes_until_the_deadline_is_given_up(folder: Path) -> None:
     oracle, taken = asked(settings, "MgO")
     (folder / "requests" / f"{taken.key}.json").unlink()
     assert oracle.poll(taken) is None
+
+
+def test_an_answer_that_comes_at_the_last_moment_is_waited_for(folder: Path) -> None:
+    settings = lab(folder, deadline_hours=1e-9, settle_seconds=0.2)
+    oracle, ticket = asked(settings)
+    put(folder, "a.json", answer(ticket.key))
+    assert oracle.poll(ticket) is None
+    assert until(lambda: oracle.poll(ticket)).status is Status.DONE
 
 
 def test_what_the_inventory_cannot_give_is_rejected_without_a_request(folder: Path) -> None:

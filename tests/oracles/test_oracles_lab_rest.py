@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -135,6 +136,23 @@ def test_a_redirect_on_the_same_server_is_followed(server: LabServer) -> None:
     server.mishaps = [f"to {server.url}/jobs"]
     _, ticket = asked(server)
     assert ticket.handle["id"] == "1"
+
+
+def test_a_server_is_known_by_its_certificate(tmp_path: Path) -> None:
+    encryption = pytest.importorskip("sila2.server.encryption", reason="it makes the certificates")
+    for name in ("lab", "other"):
+        key, certificate = encryption.generate_self_signed_certificate(uuid4(), "127.0.0.1")
+        (tmp_path / f"{name}.key").write_bytes(key)
+        (tmp_path / f"{name}.pem").write_bytes(certificate)
+    server = LabServer(free_port())
+    server.url = server.url.replace("http:", "https:")
+    with served(server, ssl_keyfile=tmp_path / "lab.key", ssl_certfile=tmp_path / "lab.pem"):
+        for certificate in (None, str(tmp_path / "other.pem")):
+            with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+                asked(server, certificate=certificate)
+        assert server.asked == []
+        _, ticket = asked(server, certificate=str(tmp_path / "lab.pem"))
+        assert ticket.handle["id"] == "1"
 
 
 def test_a_token_never_goes_to_another_server(server: LabServer, tmp_path: Path) -> None:
