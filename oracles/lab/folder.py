@@ -78,7 +78,7 @@ class FolderOracle(LabTicketOracle):
         if order is None:
             raise FileNotFoundError(f"the order {key} is no longer in {self._exchange.folder('records')}")
         late = order.deadline is not None and datetime.fromisoformat(order.deadline) < datetime.now(UTC)
-        if late and self._exchange.withdraw(key):
+        if late and not self._inbox.files() and self._exchange.withdraw(key):
             return failed(order, FailureKind.TIMEOUT, f"nobody took it until its deadline, {order.deadline}")
         return None
 
@@ -109,11 +109,15 @@ class Inbox:
 
     def look(self) -> None:
         """Accepts or refuses every file that no longer changes."""
-        files = [f for f in sorted(self._exchange.folder("results").iterdir()) if not _unfinished(f.name)]
+        files = self.files()
         self._seen = {file: seen for file, seen in self._seen.items() if file in files}
         for file in files:
             if self._rests(file):
                 self._take(file)
+
+    def files(self) -> list[Path]:
+        """What lies in the folder under a name of a finished file."""
+        return [f for f in sorted(self._exchange.folder("results").iterdir()) if not _unfinished(f.name)]
 
     def _rests(self, file: Path) -> bool:
         """Whether it is the same as some time ago, by this program's own clock: that of a share may be wrong."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from loop.executors.tickets import TicketDesk
 from materials.base import Candidate, Composition, Origin
@@ -13,6 +13,7 @@ from materials.evaluation import Outcome, Request, Ticket, request_key
 from oracles.base import OracleSettings, TicketOracle, TicketOracleSettings
 
 T = TypeVar("T")
+SIGMA = "log_ionic_conductivity"
 
 
 def request_for(settings: OracleSettings, formula: str = "Li3OCl", number: int = 0) -> Request:
@@ -45,3 +46,33 @@ def the_outcome(desk: TicketDesk, seconds: float = 30.0) -> Outcome:
     """The one outcome that arrives."""
     (outcome,) = until(desk.poll, seconds)
     return outcome
+
+
+def rest_block(url: str) -> dict[str, Any]:
+    """A block of kind rest for the server in `lab_server`; its token is in LAB_TOKEN."""
+    return {
+        "kind": "rest",
+        "measures": [SIGMA],
+        "url": url,
+        "headers": {"Authorization": "Bearer ${LAB_TOKEN}"},
+        "submit": {
+            "path": "/jobs",
+            "body": {"sample": "{formula} by {oracle}", "want": "{targets}", "n": 1},
+            "id": "job.id",
+        },
+        "poll": {
+            "path": "/jobs/{id}",
+            "status_field": "status",
+            "done": ["finished"],
+            "failed": ["broken"],
+            "message": "result.why",
+            "values": {SIGMA: "result.sigma.0"},
+            "std": {SIGMA: "result.error"},
+            "units": {SIGMA: "result.unit"},
+            "seconds": "result.took",
+            "first_pause": 0.001,
+            "longest_pause": 0.01,
+        },
+        "cancel": {"path": "/jobs/{id}"},
+        "timeout": 0.5,
+    }

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -110,11 +111,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(server: LabServer) -> Iterator[LabServer]:
-    """The server, answering until the block ends."""
+def served(server: LabServer, **encryption: Path) -> Iterator[LabServer]:
+    """The server, answering until the block ends; encryption: ssl_keyfile and ssl_certfile."""
     port = int(server.url.split(":")[2].split("/")[0])
+    files: dict[str, Any] = {name: str(file) for name, file in encryption.items()}
     running = uvicorn.Server(
-        uvicorn.Config(server.app, port=port, log_level="critical", timeout_graceful_shutdown=0)
+        uvicorn.Config(server.app, port=port, log_level="critical", timeout_graceful_shutdown=0, **files)
     )
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from lab_requests import desk_with, request_for, submitted, the_outcome
+from lab_folder import answer, asked, lab, names, put, why
+from lab_requests import desk_with, request_for, submitted, the_outcome, until
 from pydantic import ValidationError
 
 from loop.executors.tickets import TicketDesk
-from materials.evaluation import FailureKind, Status, Ticket
-from oracles.base import TicketOracle
-from oracles.lab.folder import FolderSettings
+from materials.evaluation import FailureKind, Status
 
 
 @pytest.fixture
@@ -22,38 +20,6 @@ def folder(tmp_path: Path) -> Path:
     place = tmp_path / "exchange"
     place.mkdir()
     return place
-
-
-def lab(folder: Path, *measures: str, **more: object) -> FolderSettings:
-    asked = {"folder": str(folder), "measures": measures or ("band_gap",), "settle_seconds": 0.0}
-    return FolderSettings.model_validate(asked | more)
-
-
-def answer(key: str, value: object = 3.2, **more: object) -> dict[str, Any]:
-    return {"key": key, "measurements": [{"property": "band_gap", "value": value, "unit": "eV"} | more]}
-
-
-def put(folder: Path, name: str, content: object) -> Path:
-    file = folder / "results" / name
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    else:
-        file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return file
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.iterdir())
-
-
-def why(folder: Path) -> str:
-    (file,) = (folder / "refused").glob("*.why.txt")
-    return file.read_text(encoding="utf-8")
-
-
-def asked(settings: FolderSettings, formula: str = "Li3OCl") -> tuple[TicketOracle, Ticket]:
-    oracle = settings.build()
-    return oracle, submitted(oracle, request_for(settings, formula))
 
 
 def test_a_request_is_a_file_and_its_answer_an_outcome(folder: Path) -> None:
@@ -116,79 +82,6 @@ def test_one_table_answers_many_and_one_failure(folder: Path) -> None:
     assert outcomes[2] is not None
     assert outcomes[2].failure is not None
     assert (outcomes[2].failure.kind, outcomes[2].failure.message) == (FailureKind.ERROR, "it melted")
-
-
-BAD = {
-    "another unit": ("meV", "3.2", "not in 'meV'"),
-    "impossible": ("eV", "-40", "impossible"),
-    "decimal comma": ("eV", '"3,2"', "decimal comma; write 3.2"),
-    "a cell too many": ("eV", "3,2", "decimal comma"),
-    "no number": ("eV", "big", "'big' is no number"),
-    "not a number": ("eV", "nan", "no number"),
-    "infinite": ("eV", "1e999", "finite"),
-    "empty": ("eV", "", "value is empty"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_a_table_with_one_bad_row_is_refused_as_a_whole(folder: Path, case: str) -> None:
-    unit, value, told = BAD[case]
-    settings = lab(folder)
-    oracle = settings.build()
-    good = submitted(oracle, request_for(settings, "MgO"))
-    bad = submitted(oracle, request_for(settings, "LiF"))
-    text = f"key,property,unit,value\n{good.key},band_gap,eV,7\n{bad.key},band_gap,{unit},{value}\n"
-    put(folder, "table.csv", text)
-    assert oracle.poll(good) is None
-    assert oracle.poll(bad) is None
-    assert told in why(folder)
-    assert (folder / "refused" / "table.csv").read_text() == text
-    put(folder, "table.csv", text.replace(f"{unit},{value}\n", "eV,7\n"))
-    assert oracle.poll(good) is not None
-    assert oracle.poll(bad) is not None
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "told"),
-    [
-        ("a.json", b"{", "EOF"),
-        ("a.json", b"", "EOF"),
-        ("a.json", b"[]", "nothing in it"),
-        ("a.json", answer("../../records/x"), "nobody asked"),
-        ("a.json", answer("0" * 16), "nobody asked"),
-        ("a.json", {**answer("KEY"), "surprise": 1}, "surprise"),
-        ("a.json", answer("KEY", "3.2"), "valid number"),
-        ("a.json", [answer("KEY"), answer("KEY")], "given twice"),
-        ("a.json", {**answer("KEY"), "failure": "melted"}, "both values and a failure"),
-        ("a.json", {"key": "KEY"}, "neither a value nor a failure"),
-        ("a.csv", "key;value;unti\nKEY;3;eV", "'unti' is unknown"),
-        ("a.csv", "key,property,value,unit\nKEY,band_gap,3,eV\nKEY,band_gap,4,eV", "given twice"),
-        ("a.csv", "key,property,value,unit\nKEY,band_gap,3,eV".encode("utf-16"), "UTF-8"),
-        ("a.xlsx", b"PK", "neither .json nor .csv"),
-        ("a.json", b" " * 5_000_001, "larger than"),
-    ],
-)
-def test_what_cannot_be_believed_is_kept_aside_with_the_reason(
-    folder: Path, name: str, content: object, told: str
-) -> None:
-    oracle, ticket = asked(lab(folder))
-    if not isinstance(content, bytes):
-        text = content if isinstance(content, str) else json.dumps(content)
-        content = text.replace("KEY", ticket.key)
-    file = put(folder, name, content)
-    before = file.read_bytes()
-    assert oracle.poll(ticket) is None
-    assert told in why(folder)
-    assert (folder / "refused" / name).read_bytes() == before
-    assert names(folder / "results") == []
-
-
-def test_refused_files_of_one_name_do_not_overwrite_each_other(folder: Path) -> None:
-    oracle, ticket = asked(lab(folder))
-    for content in ("one", "two"):
-        put(folder, "a.json", content)
-        assert oracle.poll(ticket) is None
-    assert names(folder / "refused") == ["a-2.json", "a-2.json.why.txt", "a.json", "a.json.why.txt"]
 
 
 @pytest.mark.parametrize("name", ["~$a.csv", ".a.json", "a.json.part", "a.csv.tmp", "a.csv~"])
@@ -287,6 +180,14 @@ def test_what_nobody_takes_until_the_deadline_is_given_up(folder: Path) -> None:
     oracle, taken = asked(settings, "MgO")
     (folder / "requests" / f"{taken.key}.json").unlink()
     assert oracle.poll(taken) is None
+
+
+def test_an_answer_that_comes_at_the_last_moment_is_waited_for(folder: Path) -> None:
+    settings = lab(folder, deadline_hours=1e-9, settle_seconds=0.2)
+    oracle, ticket = asked(settings)
+    put(folder, "a.json", answer(ticket.key))
+    assert oracle.poll(ticket) is None
+    assert until(lambda: oracle.poll(ticket)).status is Status.DONE
 
 
 def test_what_the_inventory_cannot_give_is_rejected_without_a_request(folder: Path) -> None:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -15,17 +15,14 @@ pytest.importorskip("httpx", reason="the extra `lab` is not installed")
 pytest.importorskip("fastapi", reason="the extra `lab` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `lab` is not installed")
 
-from lab_requests import desk_with, request_for, submitted, the_outcome, until
+from lab_requests import SIGMA, desk_with, request_for, rest_block, submitted, the_outcome, until
 from lab_server import TOKEN, LabServer, free_port, served
-from pydantic import ValidationError
 
 from loop.executors import tickets
 from loop.executors.tickets import TicketDesk
 from materials.evaluation import FailureKind, Status, Ticket
 from oracles.base import TicketOracle
 from oracles.lab.rest_settings import RestSettings
-
-SIGMA = "log_ionic_conductivity"
 
 
 @pytest.fixture(autouse=True)
@@ -41,37 +38,8 @@ def server() -> Iterator[LabServer]:
         yield running
 
 
-def block(url: str) -> dict[str, Any]:
-    return {
-        "kind": "rest",
-        "measures": [SIGMA],
-        "url": url,
-        "headers": {"Authorization": "Bearer ${LAB_TOKEN}"},
-        "submit": {
-            "path": "/jobs",
-            "body": {"sample": "{formula} by {oracle}", "want": "{targets}", "n": 1},
-            "id": "job.id",
-        },
-        "poll": {
-            "path": "/jobs/{id}",
-            "status_field": "status",
-            "done": ["finished"],
-            "failed": ["broken"],
-            "message": "result.why",
-            "values": {SIGMA: "result.sigma.0"},
-            "std": {SIGMA: "result.error"},
-            "units": {SIGMA: "result.unit"},
-            "seconds": "result.took",
-            "first_pause": 0.001,
-            "longest_pause": 0.01,
-        },
-        "cancel": {"path": "/jobs/{id}"},
-        "timeout": 0.5,
-    }
-
-
 def lab(url: str, /, **changes: object) -> RestSettings:
-    return RestSettings.model_validate(block(url) | changes)
+    return RestSettings.model_validate(rest_block(url) | changes)
 
 
 def asked(server: LabServer, **changes: object) -> tuple[TicketOracle, Ticket]:
@@ -137,6 +105,23 @@ def test_a_redirect_on_the_same_server_is_followed(server: LabServer) -> None:
     assert ticket.handle["id"] == "1"
 
 
+def test_a_server_is_known_by_its_certificate(tmp_path: Path) -> None:
+    encryption = pytest.importorskip("sila2.server.encryption", reason="it makes the certificates")
+    for name in ("lab", "other"):
+        key, certificate = encryption.generate_self_signed_certificate(uuid4(), "127.0.0.1")
+        (tmp_path / f"{name}.key").write_bytes(key)
+        (tmp_path / f"{name}.pem").write_bytes(certificate)
+    server = LabServer(free_port())
+    server.url = server.url.replace("http:", "https:")
+    with served(server, ssl_keyfile=tmp_path / "lab.key", ssl_certfile=tmp_path / "lab.pem"):
+        for certificate in (None, str(tmp_path / "other.pem")):
+            with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+                asked(server, certificate=certificate)
+        assert server.asked == []
+        _, ticket = asked(server, certificate=str(tmp_path / "lab.pem"))
+        assert ticket.handle["id"] == "1"
+
+
 def test_a_token_never_goes_to_another_server(server: LabServer, tmp_path: Path) -> None:
     with served(LabServer(free_port())) as other:
         server.mishaps = [f"to {other.url}/jobs"] * 2
@@ -180,7 +165,7 @@ def test_an_impossible_value_is_a_bad_result(server: LabServer, value: object) -
 def test_a_value_that_the_campaign_file_does_not_find_waits_for_a_better_file(
     server: LabServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wrong = block(server.url)
+    wrong = rest_block(server.url)
     wrong["poll"] = {**wrong["poll"], "values": {SIGMA: "result.sigmas"}}
     settings = RestSettings.model_validate(wrong)
     request = request_for(settings)
@@ -245,7 +230,7 @@ def test_a_server_is_asked_no_sooner_than_it_wants(server: LabServer) -> None:
 
 
 def test_pauses_between_questions_grow_to_a_limit(server: LabServer) -> None:
-    slow = block(server.url)
+    slow = rest_block(server.url)
     slow["poll"] = {**slow["poll"], "first_pause": 1.0, "longest_pause": 4.0}
     settings = RestSettings.model_validate(slow)
     oracle = settings.build()
@@ -256,49 +241,6 @@ def test_pauses_between_questions_grow_to_a_limit(server: LabServer) -> None:
         assert oracle.poll(ticket) is None
         time.sleep(0.005)
     assert 3 <= len(server.asked) - asked_so_far <= 6
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"url": "http://lab.example.org"}, "use https"),
-        ({"url": "https://me:secret@lab.example.org"}, "no user, password"),
-        ({"url": "ftp://lab.example.org"}, "no address of a server"),
-        ({"headers": {"Authorization": "Bearer abc"}}, "keep it in the environment"),
-        ({"headers": {"X-Api-Key": "abc"}}, "keep it in the environment"),
-        ({"headers": {"Authorization": "Bearer ${NO_SUCH_TOKEN}"}}, "variable NO_SUCH_TOKEN is not set"),
-        ({"headers": {"Idempotency-Key": "1"}}, "no header that can be set"),
-        ({"submit": {"path": "jobs"}}, "submit.path"),
-        ({"submit": {"path": "/jobs", "body": {"x": "{formulla}"}}}, "{formulla} is unknown"),
-        ({"submit": {"path": "/jobs", "body": ["all: {targets}"]}}, "nothing may stand beside it"),
-        ({"submit": {"path": "/jobs/{formula}"}}, "{formula} is unknown"),
-        ({"cancel": {"path": "/jobs/{number}"}}, "{number} is unknown"),
-        ({"measures": [SIGMA, "band_gap"]}, "does not say where band_gap is"),
-    ],
-)
-def test_a_block_that_cannot_be_right_is_refused(changes: dict[str, object], told: str) -> None:
-    with pytest.raises(ValidationError) as error:
-        lab("https://lab.example.org", **changes)
-    assert told in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"values": {SIGMA: "result..sigma"}}, "values"),
-        ({"values": {SIGMA: "$.result"}}, "values"),
-        ({"std": {"band_gap": "gap"}}, "which is not under measures"),
-        ({"failed": ["finished"]}, "both done and failed"),
-        ({"done": []}, "done"),
-        ({"surprise": 1}, "surprise"),
-    ],
-)
-def test_a_mapping_that_cannot_be_right_is_refused(changes: dict[str, object], told: str) -> None:
-    whole = block("https://lab.example.org")
-    whole["poll"] = {**whole["poll"], **changes}
-    with pytest.raises(ValidationError) as error:
-        RestSettings.model_validate(whole)
-    assert told in str(error.value)
 
 
 def test_a_token_is_in_no_setting_and_in_no_message(
