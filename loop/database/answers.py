@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
+from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
 from loop.database.connection import told
@@ -19,6 +21,11 @@ from materials.evaluation import Outcome, Status, Ticket
 
 class AnswerStore(View):
     """What becomes of evaluations. Each method is one transaction: after it returns, nothing is lost."""
+
+    def __init__(self, engine: Engine, url: URL, campaign_id: int, name: str) -> None:
+        super().__init__(engine, url, campaign_id, name)
+        # Threads of one program take turns: SQLite lets those that wait ask again and again, and some wait long.
+        self._turn = Lock() if url.get_backend_name() == "sqlite" else nullcontext()
 
     def plan(self, evaluation: PlannedEvaluation, round: int) -> None:
         """Keeps the intent to ask; again changes nothing."""
@@ -103,7 +110,7 @@ class AnswerStore(View):
     @contextmanager
     def _write(self) -> Iterator[Session]:
         engine = self._engine.execution_options(writes=True)
-        with told_plainly(told(self.url)), Session(engine) as session, session.begin():
+        with self._turn, told_plainly(told(self.url)), Session(engine) as session, session.begin():
             yield session
 
     def _candidate(self, session: Session, candidate_id: str) -> CandidateRow:
