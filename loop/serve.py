@@ -81,8 +81,6 @@ def _run(
     certificate: Path | None,
     private_key: Path | None,
 ) -> None:
-    import logging
-
     try:
         import uvicorn
 
@@ -94,16 +92,11 @@ def _run(
         raise typer.Exit(2) from None
     from loop.service.guard import Bounds
 
-    handler = logging.FileHandler(folder / "lab.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger("matloop.lab").addHandler(handler)
+    _log_to(folder / "lab.log")
     if not store.lab_tokens().all():
         typer.echo(f"nobody has a token yet: python -m loop.serve {folder} --new-token NAME --role robot")
-    service = create_app(store, folder / "lab", Bounds(rate=rate))
-    scheme = "http" if certificate is None else "https"
-    typer.echo(f"{store.name}: serving on {scheme}://{host}:{port}, its pages at /docs")
-    uvicorn.run(
-        service,
+    config = uvicorn.Config(
+        create_app(store, folder / "lab", Bounds(rate=rate)),
         host=host,
         port=port,
         log_level="warning",
@@ -112,6 +105,21 @@ def _run(
         limit_concurrency=1000,
         timeout_keep_alive=30,
     )
+    listening = config.bind_socket()  # before it is told: port 0 is another one by then
+    listening.listen(config.backlog)
+    scheme, named = "http" if certificate is None else "https", f"[{host}]" if ":" in host else host
+    typer.echo(
+        f"{store.name}: serving on {scheme}://{named}:{listening.getsockname()[1]}, its pages at /docs"
+    )
+    uvicorn.Server(config).run([listening])
+
+
+def _log_to(file: Path) -> None:
+    import logging
+
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger("matloop.lab").addHandler(handler)
 
 
 if __name__ == "__main__":

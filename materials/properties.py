@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -206,6 +207,18 @@ PROPERTIES: dict[str, Property] = {
 STRAINS = ("strain_xx", "strain_yy", "strain_zz", "strain_yz", "strain_xz", "strain_xy")
 CONDITIONS = {"temperature": "K", "pressure": "GPa", "strain": "1", **dict.fromkeys(STRAINS, "1")}
 """Units of the conditions a property may be measured under; strains as Voigt counts them, or one along all axes."""
+
+
+def wrong_conditions(conditions: Mapping[str, float]) -> list[str]:
+    """A sentence for each condition that is none, or that nothing can be measured under."""
+    problems = []
+    for name, value in conditions.items():
+        least = {"temperature": 0.0, "pressure": -math.inf}.get(name, -1.0)
+        if name not in CONDITIONS:
+            problems.append(f"{name[:40]!r} is no condition; known are {', '.join(CONDITIONS)}")
+        elif not least < value < math.inf:
+            problems.append(f"a {name} of {value:g} {CONDITIONS[name]} is impossible")
+    return problems
 
 
 def property_named(name: str) -> Property:

@@ -97,7 +97,9 @@ def _ask(program: str, service: Counting, token: str, examples: int, seed: int, 
     command += ["--phases", "examples,coverage,fuzzing"]
     command += ["--header", f"Authorization: Bearer {token}"] if token else []
     with log.open("w") as out:
-        subprocess.run(command, stdout=out, stderr=out, check=False, env={**os.environ, "CI": "1"})
+        subprocess.run(
+            command, cwd=log.parent, stdout=out, stderr=out, check=False, env={**os.environ, "CI": "1"}
+        )
     server.should_exit = True
     thread.join()
 

@@ -65,7 +65,7 @@ class LabDesk(LabView):
 
     def cancel(self, key: str, who: str = DRIVER) -> bool:
         with self._write() as session:
-            row = self._row(session, key)
+            row = self._row(session, key, to_change=True)
             if row.status in (OrderStatus.QUEUED, OrderStatus.UNKNOWN):
                 outcome = failed(
                     Order.from_dict(row.order), FailureKind.MISSING_ANSWER, f"cancelled by {who}"
@@ -104,7 +104,7 @@ class LabDesk(LabView):
     def heartbeat(self, key: str, worker: str, lease: str, seconds: float) -> OrderRow:
         """Keeps a lease for longer. Raises LabError where it is no longer this worker's."""
         with self._write() as session:
-            row = self._row(session, key)
+            row = self._row(session, key, to_change=True)
             if row.status != OrderStatus.LEASED or row.lease != lease or row.worker != worker:
                 raise LabError(
                     "conflict", f"order {key} is {row.status} and no longer leased under {lease}; stop"
@@ -120,9 +120,12 @@ class LabDesk(LabView):
         was said then is kept among the events.
         """
         with self._write() as session:
-            row = self._row(session, key)
+            row = self._row(session, key, to_change=True)
             told = outcome.to_dict()
-            if row.outcome is not None and row.status != OrderStatus.CANCELLED:
+            if row.status == OrderStatus.CANCELLED:
+                # The campaign has heard that nothing will come, so "accepted" would not be true.
+                reason = f"order {key} was cancelled; what was measured enters with loop.tell, by its formula"
+            elif row.outcome is not None:
                 if _said(row.outcome) == _said(told):
                     self._note(session, key, who, "answered again", {})
                     return Verdict.REPEATED
@@ -139,7 +142,7 @@ class LabDesk(LabView):
     def give_back(self, key: str, worker: str, lease: str, reason: str) -> None:
         """The worker says that it does not know what happened, so that a person decides."""
         with self._write() as session:
-            row = self._row(session, key)
+            row = self._row(session, key, to_change=True)
             if row.status != OrderStatus.LEASED or row.lease != lease or row.worker != worker:
                 raise LabError("conflict", f"order {key} is not leased to {worker} under {lease}")
             row.status, row.changed_at = OrderStatus.UNKNOWN, now()
@@ -150,13 +153,13 @@ class LabDesk(LabView):
     def decide(self, key: str, who: str, verdict: Literal["repeat", "give_up"]) -> None:
         """A person's decision about an unknown order: hand it out again, or count it as failed."""
         with self._write() as session:
-            row = self._row(session, key)
+            row = self._row(session, key, to_change=True)
             if row.status != OrderStatus.UNKNOWN:
                 raise LabError(
                     "conflict", f"order {key} is {row.status}; only an unknown one needs a decision"
                 )
             if verdict == "repeat":
-                row.status = OrderStatus.QUEUED
+                row.status, row.stop_asked = OrderStatus.QUEUED, False
             else:
                 reason = f"given up by {who} after its worker {row.worker} vanished"
                 _answer(row, failed(Order.from_dict(row.order), FailureKind.WORKER_LOST, reason))
@@ -172,7 +175,7 @@ class LabDesk(LabView):
     def sweep(self) -> None:
         """Notices leases that have lapsed and orders that nobody took until their deadline."""
         time, mine = now(), LabOrder.campaign_id == self._campaign_id
-        lapsed = mine, LabOrder.status == OrderStatus.LEASED, LabOrder.lease_until < time
+        lapsed = mine, LabOrder.status == OrderStatus.LEASED, LabOrder.lease_until <= time
         late = mine, LabOrder.status == OrderStatus.QUEUED, LabOrder.deadline < time
         with self._read() as session:
             if (

@@ -54,9 +54,9 @@ class LabView:
                 for row in session.scalars(query.order_by(LabEvent.id))
             ]
 
-    def _row(self, session: Session, key: str) -> LabOrder:
-        """The row, and on PostgreSQL, in a transaction that writes, the right to change it."""
-        row = session.get(LabOrder, (self._campaign_id, key), with_for_update=True)
+    def _row(self, session: Session, key: str, *, to_change: bool = False) -> LabOrder:
+        """The row; to change it, on PostgreSQL, for this transaction alone until it ends."""
+        row = session.get(LabOrder, (self._campaign_id, key), with_for_update=to_change)
         if row is None:
             raise LabError("missing", f"there is no order {key}")
         return row

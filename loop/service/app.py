@@ -17,7 +17,7 @@ from loop.database.lab import LabDesk
 from loop.database.lab_rows import LabError, OrderStatus
 from loop.database.store import Store
 from loop.service.access import Admin, Robot, Viewer
-from loop.service.attachments import AttachmentError, check
+from loop.service.attachments import AttachmentError, check, check_name
 from loop.service.bodies import (
     DecisionBody,
     EventView,
@@ -44,7 +44,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     409: {"description": "The order is in another state, or has another answer."},
     413: {"description": "Too large."},
     429: {"description": "Too many requests."},
-    503: {"description": "The database cannot be reached now; ask again."},
+    503: {"description": "The database or its disk cannot be used now; ask again."},
 }
 
 
@@ -75,6 +75,7 @@ def create_app(store: Store, folder: Path, bounds: Bounds = Bounds()) -> FastAPI
     @app.get("/v1/orders/{key}/files/{name}", tags=["look"], response_class=FileResponse)
     def attached(key: Key, name: Name, who: Viewer) -> FileResponse:
         """A file, to be downloaded, never shown."""
+        check_name(name)  # PostgreSQL would refuse a NUL in it as a fault of its own
         headers = {"X-Content-Type-Options": "nosniff"}
         path = files.get(key, name)
         return FileResponse(path, media_type="application/octet-stream", filename=name, headers=headers)
@@ -195,7 +196,7 @@ def _handlers(app: FastAPI) -> None:
     @app.exception_handler(StateError)
     def state(_: Request, error: StateError) -> JSONResponse:
         log.error("%s", error)
-        return _problem(503, "the database cannot be reached now; ask again")
+        return _problem(503, "the database or its disk cannot be used now; ask again")
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

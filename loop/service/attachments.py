@@ -22,12 +22,17 @@ class AttachmentError(ValueError):
     """A file that is not taken; the message says why."""
 
 
-def check(name: str, content: bytes) -> None:
-    """Raises AttachmentError for a name or content that is not taken."""
+def check_name(name: str) -> None:
+    """Raises AttachmentError for a name that no file can have."""
     if not NAME.fullmatch(name):
         raise AttachmentError(
             "a file's name is letters, digits, dashes and one to three suffixes, such as xrd_1.csv"
         )
+
+
+def check(name: str, content: bytes) -> None:
+    """Raises AttachmentError for a name or content that is not taken."""
+    check_name(name)
     suffix = PurePosixPath(name).suffix[1:].lower()
     if suffix in BEGINNINGS:
         if not content.startswith(BEGINNINGS[suffix]):

@@ -126,8 +126,9 @@ class EventView(BaseModel):
 
     @classmethod
     def of(cls, row: LabEventRow) -> EventView:
-        """The same on the wire."""
-        return cls(key=row.key, at=row.at, who=row.who, what=row.what, detail=dict(row.detail))
+        """The same on the wire, without leases: they are told to their holders only."""
+        detail = {name: value for name, value in row.detail.items() if name != "lease"}
+        return cls(key=row.key, at=row.at, who=row.who, what=row.what, detail=detail)
 
 
 class FileView(BaseModel):

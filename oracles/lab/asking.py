@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from materials.evaluation import Failure, FailureKind, Outcome, Request, Status, Ticket
-from materials.properties import property_named
+from materials.properties import property_named, wrong_conditions
 from oracles.base import TicketOracle, TicketOracleSettings
 from oracles.lab.base import Order, Precursor, Target
 from oracles.lab.precursors import InventoryItem, UnbalancedError, weighed
@@ -74,6 +74,13 @@ class LabOracleSettings(TicketOracleSettings):
         if len(set(self.properties)) < len(self.properties):
             raise ValueError("a property is named twice under measures; keep one of them")
         return self
+
+    @field_validator("conditions")
+    @classmethod
+    def _possible(cls, conditions: dict[str, float]) -> dict[str, float]:
+        if problems := wrong_conditions(conditions):
+            raise ValueError("; ".join(problems))
+        return conditions
 
     def meaning(self) -> dict[str, Any]:
         """What is measured and how; shelf, amounts and order of work change no answer, nor does the way to the lab."""

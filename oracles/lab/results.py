@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from materials.base import Bound, Measurement
 from materials.evaluation import Failure, FailureKind, Outcome, Status
-from materials.properties import property_named
+from materials.properties import property_named, wrong_conditions
 from oracles.lab.base import Order, Target
 
 
@@ -94,6 +94,9 @@ def _problems(value: MeasuredValue, targets: dict[str, Target]) -> list[str]:
         problems.append(
             f"{value.property} of {value.value:g} is impossible (from {low:g} to {high:g} {target.unit})"
         )
+    if value.std is not None and value.std > high - low:
+        problems.append(f"{value.property}: a std of {value.std:g} is wider than all that is possible")
+    problems += [f"{value.property}: {problem}" for problem in wrong_conditions(value.conditions)]
     return problems
 
 

@@ -201,6 +201,7 @@ class Queue(RuleBasedStateMachine):
         self.store = Store.open(file, "test", create=True)
         self.desk = self.store.lab()
         self.leases: list[OrderRow] = []
+        self.last: dict[str, str | None] = {}
         self.answers: dict[str, dict[str, Any]] = {}
         self.given = 0
 
@@ -214,7 +215,19 @@ class Queue(RuleBasedStateMachine):
 
     @rule(who=st.sampled_from("ab"), number=st.integers(1, 3), seconds=st.sampled_from([0.0, 60.0]))
     def take(self, who: str, number: int, seconds: float) -> None:
-        self.leases += self.desk.lease(who, number, seconds)
+        for row in self.desk.lease(who, number, seconds):
+            self.leases.append(row)
+            self.last[row.order.key] = row.lease
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), seconds=st.sampled_from([0.0, 60.0]))
+    def beat(self, data: st.DataObject, seconds: float) -> None:
+        row = data.draw(st.sampled_from(self.leases))
+        try:
+            self.desk.heartbeat(row.order.key, row.worker or "", row.lease or "", seconds)
+        except LabError:
+            return
+        assert self.last[row.order.key] == row.lease
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), value=st.sampled_from([1.0, 2.0]), fails=st.booleans())
@@ -222,9 +235,10 @@ class Queue(RuleBasedStateMachine):
         row = data.draw(st.sampled_from(self.leases))
         outcome = failed(row.order, FailureKind.ERROR, "broke") if fails else answer(row, value)
         try:
-            self.desk.post(row.order.key, row.worker or "", row.lease, outcome)
+            verdict = self.desk.post(row.order.key, row.worker or "", row.lease, outcome)
         except LabError:
             return
+        assert verdict is Verdict.REPEATED or self.last[row.order.key] == row.lease
 
     @precondition(lambda self: self.given)
     @rule(data=st.data(), verdict=st.sampled_from(["repeat", "give_up", "cancel"]))
@@ -239,11 +253,8 @@ class Queue(RuleBasedStateMachine):
     def what_is_answered_stays(self) -> None:
         for row in self.desk.orders():
             told = None if row.outcome is None else row.outcome.to_dict()
-            if row.order.key in self.answers and row.status is OrderStatus.ANSWERED:
-                assert told == self.answers[row.order.key]
-            if row.status is OrderStatus.ANSWERED:
-                assert told is not None
-                self.answers[row.order.key] = told
+            if told is not None:
+                assert self.answers.setdefault(row.order.key, told) == told
             assert (row.status in (OrderStatus.ANSWERED, OrderStatus.CANCELLED)) == (told is not None)
 
     @invariant()
