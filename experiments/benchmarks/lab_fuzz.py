@@ -61,6 +61,7 @@ def run(
     folder: Annotated[Path, typer.Argument(help="A fresh folder.")],
     examples: Annotated[int, typer.Option(help="For each operation and role, about.", min=1)] = 250,
     seed: int = 0,
+    database: Annotated[str, typer.Option(help="An SQLAlchemy URL; else SQLite in the folder.")] = "",
 ) -> None:
     """Prints how many requests there were, and their statuses by role."""
     program = shutil.which("schemathesis") or shutil.which("st")
@@ -68,12 +69,14 @@ def run(
         raise typer.BadParameter("schemathesis is not installed; pip install schemathesis")
     folder.mkdir(parents=True)
     told: dict[str, Any] = {}
-    with Store.open(folder / "campaign.db", "fuzz", create=True) as store:
+    with Store.open(database or folder / "campaign.db", "fuzz", create=True) as store:
         _orders(store)
         for role in (None, *Role):
             counting = Counting(create_app(store, folder / "lab", Bounds(rate=1e6)))
             token = "" if role is None else store.lab_tokens().issue(str(role), role)
             _ask(program, counting, token, examples, seed, folder / f"{role or 'nobody'}.log")
+            if not counting.codes:
+                raise RuntimeError(f"schemathesis asked nothing; see {folder / (role or 'nobody')}.log")
             told[str(role or "without a token")] = dict(sorted(counting.codes.items()))
     every: Counter[int] = Counter()
     for counts in told.values():
