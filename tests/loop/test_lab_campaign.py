@@ -96,24 +96,42 @@ def test_a_run_by_a_timer_takes_in_what_came_and_goes_on(tmp_path: Path) -> None
     assert fidelities == {"experiment"}
 
 
-def test_a_run_waits_as_long_as_it_may(tmp_path: Path) -> None:
-    with Campaign(config(tmp_path, waiting=60.0), tmp_path / "run") as campaign:
-        stop = threading.Event()
-        place = tmp_path / "run" / "campaign.db"
+def test_two_viewers_a_robot_and_a_driver_share_one_database(tmp_path: Path, place: str) -> None:
+    settings = config(tmp_path, waiting=60.0).model_copy(
+        update={"database": place if "://" in place else f"sqlite:///{place}"}
+    )
+    stop, seen, faults = threading.Event(), list[list[int]](), list[BaseException]()
 
-        def robot() -> None:
-            with Store.open(place, "lab", create=False) as store:
-                while not stop.wait(0.05):
-                    work(store, 1)
+    def robot() -> None:
+        with Store.open(place, "lab", create=False) as store:
+            while not stop.wait(0.05):
+                work(store, 1)
 
-        thread = threading.Thread(target=robot)
-        thread.start()
+    def viewer() -> None:
+        mine: list[int] = []
+        seen.append(mine)
+        try:
+            while not stop.wait(0.02):
+                with Store.view(place, "lab") as view:
+                    mine.append(len(view.archive((), (), ["lab", "table"]).evaluated))
+                    view.lab_orders().orders()
+        except BaseException as error:
+            faults.append(error)
+
+    with Campaign(settings, tmp_path / "run") as campaign:
+        threads = [threading.Thread(target=one) for one in (robot, viewer, viewer)]
+        for thread in threads:
+            thread.start()
         try:
             assert campaign.run() is ExitCode.DONE
         finally:
             stop.set()
-            thread.join()
+            for thread in threads:
+                thread.join()
         assert len(campaign.archive().evaluated) == 6
+    assert not faults
+    assert all(counts == sorted(counts) for counts in seen)  # nothing that was seen is ever taken back
+    assert max(map(max, seen)) > 0
 
 
 def test_what_the_lab_could_not_make_is_a_failure_and_not_asked_again(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What a campaign measured, in the formats of others."""
