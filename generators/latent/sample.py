@@ -5,6 +5,7 @@ python -m generators.latent.sample -n 1000 --elements Li,P,S,Cl --band-gap 3 --o
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,9 +26,9 @@ Weights = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Extended XYZ, a frame for each crystal.")]
 Number = Annotated[int, typer.Option("--number", "-n", help="Crystals.", min=1)]
-Elements = Annotated[str, typer.Option(help="Only these, comma between.")]
-Required = Annotated[str, typer.Option(help="All of these, comma between.")]
-Formula = Annotated[str, typer.Option(help="This formula.")]
+Elements = Annotated[str | None, typer.Option(help="Only these, comma between.")]
+Required = Annotated[str | None, typer.Option(help="All of these, comma between.")]
+Formula = Annotated[str | None, typer.Option(help="This formula.")]
 Group = Annotated[int | None, typer.Option(help="This space group, 1 to 230.")]
 Atoms = Annotated[int | None, typer.Option(help="So many atoms in the primitive cell.", min=1)]
 NumberOfElements = Annotated[int | None, typer.Option(help="So many different elements.", min=1)]
@@ -77,9 +78,9 @@ def main(
     out: Out,
     number: Number = 100,
     weights: Weights = None,
-    elements: Elements = "",
-    required: Required = "",
-    formula: Formula = "",
+    elements: Elements = None,
+    required: Required = None,
+    formula: Formula = None,
     group: Group = None,
     atoms: Atoms = None,
     number_of_elements: NumberOfElements = None,
@@ -99,10 +100,15 @@ def main(
     from generators.latent.sampling import ImpossibleWishError
     from generators.latent.weights import WeightsError
 
+    _check_writable(out)
+    if formula is not None and not formula.strip():
+        raise typer.BadParameter("an empty formula; leave the option out to allow all")
     values = dict(_value(text) for text in wanted)
     for name, value in (("band_gap", band_gap), ("energy_above_hull", energy_above_hull)):
         if value is not None:
             values[name] = value
+    for name, value in values.items():
+        _check_possible(name, value)
     usual = AIMED if values else USUAL
     manner = Manner(
         guidance,
@@ -112,13 +118,30 @@ def main(
     )
     try:
         balanced = charge_balanced or values.get("band_gap", 0.0) >= GAPPED
-        chemistry = (_names(elements), _names(required), formula, group, atoms)
+        chemistry = (_names(elements), _names(required), formula or "", group, atoms)
         wish = Wish(*chemistry, number_of_elements, balanced, values)
         drawn, tried = _drawn(wish, manner, number, weights, new, seed)
     except (ImpossibleWishError, WeightsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     _tell(out, drawn, number, tried)
+
+
+def _check_writable(out: Path) -> None:
+    """Before anything is drawn."""
+    if out.suffix.lower() not in (".extxyz", ".xyz"):
+        raise typer.BadParameter(f"{out}: extended XYZ is written; name a file.extxyz", param_hint="--out")
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"{out.parent} is no folder; make it first", param_hint="--out")
+
+
+def _check_possible(name: str, value: float) -> None:
+    from materials.properties import PROPERTIES
+
+    known = PROPERTIES.get(name)
+    if known is not None and math.isfinite(value) and not known.possible[0] <= value <= known.possible[1]:
+        low, high = known.possible
+        raise typer.BadParameter(f"{name} of {value:g} is impossible (from {low:g} to {high:g} {known.unit})")
 
 
 def _drawn(
@@ -160,8 +183,11 @@ def _write(out: Path, drawn: list[Crystal]) -> int:
     return sum(one is not None for one in ids)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def _names(text: str | None) -> tuple[str, ...]:
+    """Names between commas. An empty text was meant to say something: perhaps a variable that is not set."""
+    if text is not None and not text.strip():
+        raise typer.BadParameter("an empty list of elements; leave the option out to allow all")
+    return () if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _value(text: str) -> tuple[str, float]:

@@ -8,24 +8,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from generators.latent.asking import Scale
 from generators.latent.autoencoder import Autoencoder
 from generators.latent.foreteller import Foreteller
+from generators.latent.header import VERSION, WeightsError, checked_header
 from generators.latent.model import Shape
+
+__all__ = ["SHIPPED", "Model", "WeightsError", "begun", "load", "new_model", "save", "seeded"]
 
 SHIPPED = Path(__file__).parent / "weights" / "latent.safetensors"
 SHARED, SHARED_WITH = "decoder.positions.", "encoder.positions."
 """Encoder and decoder embed positions alike; one of the two is written."""
 FORETELLER = "foreteller."
-VERSION = "3"
-"""Weights of another version are refused: tokens or layers differ."""
-
-
-class WeightsError(ValueError):
-    """A file that holds no weights of this version."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +53,15 @@ def save(model: Model, file: Path) -> None:
     }
     partial = file.with_name(file.name + ".part")
     save_file(distinct, partial, metadata=about)
+    partial.chmod(0o644)  # safetensors writes for the owner alone
     partial.replace(file)
 
 
 def load(file: Path) -> Model:
     """Reads what `save` wrote. Raises WeightsError naming the file."""
-    try:
-        with safe_open(file, framework="pt") as handle:
-            about = handle.metadata() or {}
-            held = {name: handle.get_tensor(name).float() for name in handle.keys()}  # noqa: SIM118  # no mapping
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{file}: no weights of the latent generator ({error})") from error
-    if about.get("version") != VERSION:
-        raise WeightsError(
-            f"{file}: weights of version {about.get('version', 'unknown')}, but this is version {VERSION}; "
-            "train them again with python -m generators.latent.train"
-        )
+    about = checked_header(file)
+    with safe_open(file, framework="pt") as handle:
+        held = {name: handle.get_tensor(name).float() for name in handle.keys()}  # noqa: SIM118  # no mapping
     scales = tuple(Scale(**scale) for scale in json.loads(about["scales"]))
     model = new_model(Shape(**json.loads(about["shape"])), scales)
     shared = {k.replace("encoder.", "decoder.", 1): v for k, v in held.items() if k.startswith(SHARED_WITH)}

@@ -17,7 +17,7 @@ from generators.latent.decoding import Decoding
 from generators.latent.proposing import Latent
 from generators.latent.settings import LatentSettings
 from generators.latent.tokens import crystals_of
-from generators.latent.weights import SHIPPED, WeightsError, load, seeded
+from generators.latent.weights import SHIPPED, load, seeded
 from materials.archive import Archive
 from materials.base import Candidate
 from materials.space import Space
@@ -106,5 +106,5 @@ def test_what_was_found_good_is_learned_and_kept(
 def test_other_weights_are_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "mine.safetensors"
     file.write_bytes(b"no weights")
-    with pytest.raises(WeightsError, match=r"mine\.safetensors: no weights of the latent generator"):
+    with pytest.raises(ValueError, match=r"mine\.safetensors: no weights of the latent generator"):
         LatentSettings(kind="latent", weights=file).build(OXIDES)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from ase.io import read
 from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from generators.latent import sample, train
+from generators.latent.settings import LatentSettings
 from materials.base import Crystal
 from materials.chemistry import is_charge_balanced
 from materials.novelty import Novelty
@@ -198,3 +200,34 @@ def test_a_table_without_the_split_is_refused(trained: Path, tmp_path: Path) -> 
     result = CliRunner().invoke(train.app, arguments)
     assert result.exit_code == 2
     assert "name the splits the table has" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--elements", ""], "empty list of elements"),
+        (["--formula", " "], "empty formula"),
+        (["--band-gap", "-1"], "impossible"),
+        (["--out", "nowhere/new.extxyz"], "is no folder"),
+        (["--out", "new.cif"], "extended XYZ is written"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(sample.app, ["-n", "2", "--out", "new.extxyz", *options])
+    assert found.exit_code == 2
+    assert reason in " ".join(found.output.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_something_else_are_refused_with_the_campaign_file(tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(2)}, other, metadata={"kind": "something"})
+    for weights, reason in (
+        (other, "weights of something else"),
+        (tmp_path, "a folder; name the file in it"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            LatentSettings.model_validate({"kind": "latent", "weights": str(weights)})
