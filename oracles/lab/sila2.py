@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
+from importlib import import_module
 from typing import Any, ClassVar, Literal, Self
 from uuid import UUID
 
@@ -48,6 +50,14 @@ class Sila2Settings(LabOracleSettings):
     """Seconds for one question and its answer, and for looking for a server."""
     pause: float = Field(default=5.0, ge=0)
     """Seconds between two questions about one order."""
+
+    @model_validator(mode="after")
+    def _before_protobuf(self, info: ValidationInfo) -> Self:
+        """The package can only be imported before anything that imports protobuf, such as mlflow: so with the file."""
+        if not is_looking(info):
+            with suppress(ImportError):
+                import_module("sila2.client")
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_it(self, info: ValidationInfo) -> Self:

@@ -35,6 +35,7 @@ def judged(atoms: Atoms, **options: Any) -> str | None:
 
 def test_a_geometry_without_forces_is_not_believed_for_that() -> None:
     """In rock salt no atom feels a force, whatever the lattice constant: SevenNet-0 holds HeNa for stable."""
+    pytest.importorskip("gpaw")
     outcome = ask(
         structure_of(bulk("NaHe", "rocksalt", a=4.6)), doubt=DOUBT, band_gap=False, arguments=COARSE
     )
