@@ -45,7 +45,7 @@ class OwnRelaxations:
         found = [
             (record, energy)
             for record in archive.values()
-            if (energy := _relaxed(record, oracle)) is not None
+            if not record.known_before and (energy := _relaxed(record, oracle)) is not None
         ]
         rows = looks.at(
             [m for record, _ in found if isinstance(m := record.candidate.material, Crystal)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loop.config import WITHOUT_MEANING, CampaignConfig
+from loop.earlier import known_content
 from loop.errors import CampaignError
 from loop.explain import show_place
 from loop.yaml_text import Place
@@ -16,6 +17,9 @@ from oracles.potential_choice import PotentialChoice
 
 INPUTS = "inputs"
 """The key under which `snapshot` keeps the content of input files."""
+
+CONTENT = "sha256:"
+"""How the content of an input file begins."""
 
 WHERE_AND_HOW_LONG = ("walltime", "device")
 """Keys of any block that decide where and whether a question is answered, and no answer."""
@@ -31,7 +35,7 @@ class Change:
     allowed: bool
 
     def __str__(self) -> str:
-        if isinstance(self.new, str) and self.new.startswith("sha256:"):
+        if isinstance(self.new, str) and self.new.startswith(CONTENT):
             return f"{self.key}: the content of the file or folder differs"
         return f"{self.key}: {_shown(self.old)} -> {_shown(self.new)}"
 
@@ -100,12 +104,19 @@ def _differences(old: Any, new: Any, place: Place) -> Iterator[tuple[Place, Any,
             one = old[number] if number < len(old) else None
             other = new[number] if number < len(new) else None
             yield from _differences(one, other, (*place, number))
+    elif _are_inputs(old) and _are_inputs(new) and len(old) == len(new):
+        for number, (one, other) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(one, other, (*place, number))
     elif old != new:
         yield place, old, new
 
 
 def _is_list_of_blocks(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
+
+
+def _are_inputs(value: Any) -> bool:
+    return isinstance(value, list) and all(str(item).startswith(CONTENT) for item in value)
 
 
 def _inputs(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
@@ -123,7 +134,7 @@ def _inputs(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
         for number, item in enumerate(value):
             yield from _inputs(item, (*place, number))
     elif isinstance(value, Path):
-        yield place, content_of(value)
+        yield place, (known_content if place[0] == "data" else content_of)(value)
 
 
 def _shown(value: Any) -> str:

@@ -9,11 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from acquisition.base import AcquisitionSettings
 from generators.base import GeneratorSettings
 from loop.checks import misfits
+from loop.earlier import is_campaign, known_content, open_earlier
+from loop.errors import CampaignError
 from loop.executors.base import ExecutorSettings
 from loop.plugins import ACQUISITIONS, EXECUTORS, GENERATORS, ORACLES, SURROGATES, OneOf
 from materials.base import Goal
@@ -135,6 +145,19 @@ class TrackingSettings(Settings):
     experiment: str = Field(default="matloop", min_length=1, description="The MLflow experiment to log to.")
 
 
+def _readable_campaign(path: Path, info: ValidationInfo) -> Path:
+    if not is_looking(info) and is_campaign(path):
+        try:
+            open_earlier(path).close()
+        except CampaignError as error:
+            raise ValueError(str(error)) from None
+    return path
+
+
+KnownPath = Annotated[InputPath, AfterValidator(_readable_campaign)]
+"""A table of measurements, or an earlier campaign that can be read."""
+
+
 def _none_disables(value: object) -> object:
     return None if value == "none" else value
 
@@ -148,8 +171,10 @@ class CampaignConfig(Settings):
     )
     seed: int = Field(default=0, ge=0, description="Equal seeds give equal campaigns.")
     space: Space = Field(description="The materials that may be proposed.")
-    data: tuple[InputPath, ...] = Field(
-        default=(), description="CSV tables of what was measured before, relative to this file."
+    data: tuple[KnownPath, ...] = Field(
+        default=(),
+        description="What was measured before: CSV tables, and run folders (or campaign.db files) of earlier "
+        "campaigns, relative to this file.",
     )
     objectives: tuple[ObjectiveSettings, ...] = Field(min_length=1, description="What to improve.")
     constraints: tuple[ConstraintSettings, ...] = Field(default=(), description="What must hold.")
@@ -215,8 +240,10 @@ class CampaignConfig(Settings):
 
     def meaning(self) -> dict[str, Any]:
         """What decides results: not where they are kept, who computes them, or the budget, which may grow."""
-        without = self.model_copy(update=dict.fromkeys((*WITHOUT_MEANING, "budget")))
-        return super(CampaignConfig, without).meaning()
+        without = self.model_copy(update=dict.fromkeys((*WITHOUT_MEANING, "budget")) | {"data": ()})
+        return super(CampaignConfig, without).meaning() | {
+            "data": [known_content(path) for path in self.data]
+        }
 
     def as_objectives(self) -> tuple[Objective, ...]:
         """The objectives as frozen values, in the file's order."""

@@ -119,7 +119,7 @@ class Campaign:
         part.replace(self.folder / "campaign.yaml")
         if self.config.data and self.store.last_round() == 0:
             prior = read_prior(self.config.data)
-            self.store.add_prior(prior.candidates, prior.measurements)
+            self.store.add_prior(prior.candidates, prior.measurements, prior.finals, prior.duplicates)
 
     def archive(self) -> Archive:
         """All the campaign knows now."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loop.audit_record import oracle_told
 from loop.config import AuditSettings, CampaignConfig, ConstraintSettings, ObjectiveSettings
+from loop.earlier import is_campaign
 from loop.plugins import ACQUISITIONS, GENERATORS, ORACLES, SURROGATES
 from loop.prior import read_prior
 from loop.relaxed_line import hull_limit
@@ -26,7 +27,7 @@ MOST_SYSTEMS = 2000
 def describe(config: CampaignConfig, folder: Path | None = None) -> RenderableType:
     """The plan and the complete effective configuration, for a rich console.
 
-    Raises CampaignError where a table of measurements cannot be read.
+    Raises CampaignError where a table of measurements or an earlier campaign cannot be read.
     """
     from rich.console import Group
     from rich.syntax import Syntax
@@ -68,10 +69,10 @@ def plan(config: CampaignConfig, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _known_before(config: CampaignConfig) -> str:
-    """What the tables of measurements hold; they are read, so a broken one is noticed now."""
+    """What the tables and earlier campaigns hold; they are read, so a broken one is noticed now."""
     prior = read_prior(config.data)
     number = sum(len(found) for found in prior.measurements.values())
-    names = ", ".join(str(path) for path in config.data)
+    names = ", ".join(f"the campaign of {path}" if is_campaign(path) else str(path) for path in config.data)
     left_out = f"; {prior.doubted} doubted, left out" if prior.doubted else ""
     return (
         f"{len(prior.candidates)} materials with {number} measurements in {names}{left_out}"

@@ -79,6 +79,10 @@ def open_for_viewing(url: URL) -> Engine:
         engine = (_view_sqlite if url.get_backend_name() == "sqlite" else _view_server)(url)
         with engine.connect() as connection:
             current, newest = _check_revision(connection, told(url)), revisions()[-1]
+    if current is None:
+        raise StateError(
+            f"{told(url)}: this database holds no campaign; name the campaign.db of a run folder"
+        )
     if current != newest:
         raise StateError(
             f"{told(url)}: its tables are of revision {current}, this version reads {newest}; "

@@ -38,7 +38,7 @@ from loop.database.writing import (
     selection_row,
     touch,
 )
-from materials.base import Candidate, Measurement, Prediction, Selection
+from materials.base import Candidate, Material, Measurement, Prediction, Selection
 
 
 class Store(AnswerStore):
@@ -93,9 +93,16 @@ class Store(AnswerStore):
             campaign.fingerprint = fingerprint
 
     def add_prior(
-        self, candidates: Sequence[Candidate], measurements: Mapping[str, Sequence[Measurement]]
+        self,
+        candidates: Sequence[Candidate],
+        measurements: Mapping[str, Sequence[Measurement]],
+        finals: Mapping[str, Material] | None = None,
+        duplicates: Mapping[str, str] | None = None,
     ) -> None:
-        """Adds what is known before the first round, measurements by candidate id; again changes nothing."""
+        """Adds what is known before the first round, by candidate id; again changes nothing.
+
+        finals: materials as an earlier campaign left them. duplicates: the candidate that is the same material.
+        """
         campaign_id = self._campaign_id
         ids = list(dict.fromkeys(candidate.id for candidate in candidates))
         with self._write() as session:
@@ -103,6 +110,13 @@ class Store(AnswerStore):
             if ids:
                 rows = [{"campaign_id": campaign_id, "id": i, "known_before": True} for i in ids]
                 session.execute(update(CandidateRow), rows)
+            for candidate_id, material in (finals or {}).items():
+                row = self._candidate(session, candidate_id)
+                after = material.to_dict()
+                row.material_after = None if after == row.material else after
+            for candidate_id, of in (duplicates or {}).items():
+                row = self._candidate(session, candidate_id)
+                row.duplicate_of, row.duplicate_found = of, "after_relaxation"
             missing = missing_prior(session, campaign_id, measurements)
             for candidate_id, found in missing.items():
                 self._candidate(session, candidate_id)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from loop.config import CampaignConfig
 from loop.database.store import Store
+from loop.database.view import View
 from loop.errors import CampaignError
 from loop.loading import load_campaign
 from loop.report.projection import view_of
@@ -27,11 +28,13 @@ def store_of(folder: Path, config: CampaignConfig) -> Store:
     return Store.open(config.database or folder / "campaign.db", config.name, create=False)
 
 
+def state_of(folder: Path, config: CampaignConfig) -> View:
+    """The campaign's state, to read. Raises CampaignError for a database of another version's tables."""
+    return Store.view(config.database or folder / "campaign.db", config.name)
+
+
 def open_view(folder: Path) -> tuple[CampaignView, CampaignConfig]:
     """The view and the configuration of a run folder. Raises CampaignError where there is no campaign."""
     config = config_of(folder)
-    store = Store.view(config.database or folder / "campaign.db", config.name)
-    try:
+    with state_of(folder, config) as store:
         return view_of(store, config), config
-    finally:
-        store.close()
