@@ -13,7 +13,7 @@ from materials.properties import CONDITIONS, PROPERTIES, Property, property_name
 
 # Computed columns of the public mp_20, perov_5 and mpts_52 sets: the Materials Project's PBE values.
 PUBLIC_COLUMNS = {"formation_energy_per_atom": "formation_energy", "e_above_hull": "energy_above_hull"}
-DETAILS = ("std", "bound", "fidelity")
+DETAILS = ("std", "bound", "fidelity", "oracle", "unit")
 LIKENESS = 0.9
 """From this similarity of names (difflib's ratio) a column is taken for a misspelt property."""
 
@@ -33,8 +33,9 @@ class MeasuredColumns:
     """Turns rows of a table into measurements.
 
     A column is named after a registered property, with or without its unit: `band_gap` or `band_gap (eV)`.
-    `band_gap_std`, `band_gap_bound` (exact, upper or lower) and `band_gap_fidelity` say more about it, and columns such
-    as `diffusivity_temperature (K)` under which conditions (those of `CONDITIONS`) it was measured.
+    `band_gap_std`, `band_gap_bound` (exact, upper or lower), `band_gap_fidelity` and `band_gap_oracle` (who measured
+    it) say more about it, and columns such as `diffusivity_temperature (K)` under which conditions (those of
+    `CONDITIONS`) it was measured. A column `band_gap_unit` is compared with the property's unit.
     Without a fidelity column a value counts as `experiment`; in a table with computed columns of the public
     mp_20 sets, as `PBE`.
     """
@@ -104,24 +105,22 @@ def _measurement(column: _Column, row: Mapping[str, str]) -> Measurement:
             f"column {column.details['fidelity']!r}: {fidelity!r} is no fidelity of {owner.name}; "
             f"use one of {', '.join(owner.fidelities)}"
         )
+    if cells.get("unit") not in (None, "", owner.unit):
+        raise ValueError(
+            f"column {column.details['unit']!r}: {owner.name} is read in {owner.unit}, not in {cells['unit']}; "
+            "convert the values"
+        )
     std = _number(cells["std"], column.details["std"]) if cells.get("std") else None
     if std is not None and std < 0:
         raise ValueError(
             f"column {column.details['std']!r}: a standard deviation cannot be negative ({std:g})"
         )
-    value = _number(row[column.header], column.header)
-    low, high = owner.possible
-    if not low <= value <= high:
-        raise ValueError(
-            f"column {column.header!r}: {value:g} {owner.unit} is impossible (from {low:g} to {high:g}); correct it, "
-            "or leave the cell empty"
-        )
     return Measurement(
         property=owner.name,
-        value=value,
+        value=_value(column, row),
         unit=owner.unit,
         fidelity=fidelity,
-        oracle="data",
+        oracle=cells.get("oracle") or "data",
         std=std,
         bound=_bound(cells.get("bound", ""), column),
         conditions={
@@ -130,6 +129,17 @@ def _measurement(column: _Column, row: Mapping[str, str]) -> Measurement:
             if (row.get(header) or "").strip()
         },
     )
+
+
+def _value(column: _Column, row: Mapping[str, str]) -> float:
+    value = _number(row[column.header], column.header)
+    low, high = column.property.possible
+    if not low <= value <= high:
+        raise ValueError(
+            f"column {column.header!r}: {value:g} {column.property.unit} is impossible (from {low:g} to {high:g}); "
+            "correct it, or leave the cell empty"
+        )
+    return value
 
 
 def _bound(text: str, column: _Column) -> Bound:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from loop.database.rows import BESIDE_THE_LINE, EvaluationStatus
 from loop.report.view import CampaignView
 from materials.archive import Record
 from materials.base import Measurement
@@ -13,10 +14,14 @@ from materials.base import Measurement
 
 @dataclass(frozen=True)
 class Measured:
-    """A record of a campaign; `name` tells it apart among campaigns."""
+    """A record of a campaign; `name` tells it apart among campaigns.
+
+    modified: when the latest answer about it came, UTC in ISO 8601; empty where it was only known before.
+    """
 
     campaign: str
     record: Record
+    modified: str = ""
 
     @property
     def name(self) -> str:
@@ -54,4 +59,9 @@ class Measured:
 
 def measured_in(view: CampaignView) -> Sequence[Measured]:
     """Everything with a value, in the order in which it was first seen."""
-    return [Measured(view.name, record) for record in view.archive.values() if record.measurements]
+    modified: dict[str, str] = {}
+    for row in view.evaluations:
+        if row.status is EvaluationStatus.DONE and row.stage > BESIDE_THE_LINE and row.finished_at:
+            modified[row.candidate_id] = max(row.finished_at, modified.get(row.candidate_id, ""))
+    known = (record for record in view.archive.values() if record.measurements)
+    return [Measured(view.name, record, modified.get(record.id, "")) for record in known]

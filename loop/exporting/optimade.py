@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
+
+from pymatgen.core import Composition
 
 from loop.exporting.measured import Measured
 from materials.base import Crystal
@@ -21,6 +24,9 @@ from materials.properties import property_named
 VERSION = "1.2.0"
 MOST_PARTS = 10_000
 """Largest denominator of an amount in a formula of partial occupancies."""
+
+WHOLE = 1e-6
+"""An amount this near to a whole number is one."""
 
 
 def write_optimade(path: Path, measured: Sequence[Measured]) -> int:
@@ -54,12 +60,13 @@ def attributes(one: Measured, crystal: Crystal) -> dict[str, Any]:
     total = sum(amounts.values())
     species = {str(site.species): site.species for site in structure}
     found: dict[str, Any] = {
-        "last_modified": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "last_modified": _timestamp(one.modified),
         "elements": elements,
         "nelements": len(elements),
         "elements_ratios": [amounts[e] / total for e in elements],
         "chemical_formula_descriptive": structure.composition.formula.replace(" ", ""),
         "chemical_formula_reduced": reduced_formula(amounts),
+        "chemical_formula_hill": hill_formula(amounts),
         "chemical_formula_anonymous": anonymous_formula(amounts),
         "dimension_types": [1, 1, 1],
         "nperiodic_dimensions": 3,
@@ -76,6 +83,13 @@ def attributes(one: Measured, crystal: Crystal) -> dict[str, Any]:
         {**m.to_dict(), "meaning": property_named(m.property).meaning} for m in one.record.measurements
     ]
     return {**found, **{f"_matloop_{name}": value for name, value in one.about().items()}}
+
+
+def _timestamp(modified: str) -> str | None:
+    """As RFC 3339 in whole seconds; None for what was only known before, of which nobody knows when."""
+    if not modified:
+        return None
+    return datetime.fromisoformat(modified).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _species(name: str, composition: Any) -> dict[str, Any]:
@@ -99,12 +113,32 @@ def whole_amounts(amounts: dict[str, float]) -> dict[str, int]:
 
 def reduced_formula(amounts: dict[str, float]) -> str:
     """Elements in alphabetical order, no 1 told."""
-    whole = whole_amounts(amounts)
-    return "".join(e + (str(whole[e]) if whole[e] > 1 else "") for e in sorted(whole))
+    return _written(sorted(whole_amounts(amounts).items()))
+
+
+def hill_formula(amounts: dict[str, float]) -> str | None:
+    """The formula unit in Hill's order (J. Am. Chem. Soc. 22, 478 (1900)): with carbon, C and H first.
+
+    Unlike the reduced formula it keeps what belongs together: H2O2. None where the amounts in the cell are not whole.
+    """
+    if any(abs(n - round(n)) > WHOLE for n in amounts.values()):
+        return None
+    unit, _ = Composition(amounts).get_reduced_composition_and_factor()
+    counts = {e.symbol: round(n) for e, n in unit.items()}
+    first = [e for e in ("C", "H") if e in counts] if "C" in counts else []
+    return _written((e, counts[e]) for e in [*first, *sorted(counts.keys() - set(first))])
 
 
 def anonymous_formula(amounts: dict[str, float]) -> str:
-    """A, B, ... for the elements, the most frequent first."""
+    """A, B, ..., Z, Aa, Ba, ... for the elements, the most frequent first."""
     counts = sorted(whole_amounts(amounts).values(), reverse=True)
-    letters = [chr(ord("A") + k) for k in range(26)]
-    return "".join(letter + (str(n) if n > 1 else "") for letter, n in zip(letters, counts, strict=False))
+    return _written((_letters(number), count) for number, count in enumerate(counts))
+
+
+def _letters(number: int) -> str:
+    again, letter = divmod(number, len(ascii_uppercase))
+    return ascii_uppercase[letter] + (ascii_lowercase[again - 1] if again else "")
+
+
+def _written(counts: Iterable[tuple[str, int]]) -> str:
+    return "".join(symbol + (str(n) if n > 1 else "") for symbol, n in counts)

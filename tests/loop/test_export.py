@@ -12,12 +12,12 @@ import pytest
 from ase.db import connect
 from hypothesis import given
 from hypothesis import strategies as st
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Element, Lattice, Structure
 from typer.testing import CliRunner
 
 from loop import campaign, export
 from loop.database.store import Store
-from loop.exporting.optimade import anonymous_formula, reduced_formula
+from loop.exporting.optimade import anonymous_formula, hill_formula, reduced_formula
 from loop.prior import read_prior
 from materials.base import Crystal
 from materials.reading import read_materials
@@ -127,7 +127,8 @@ def check_entry(entry: dict[str, Any]) -> None:
     assert told["nelements"] == len(told["elements"]) == len(told["elements_ratios"])
     assert sum(told["elements_ratios"]) == pytest.approx(1)
     assert re.fullmatch(r"([A-Z][a-z]?([2-9]|[1-9]\d+)?)+", told["chemical_formula_reduced"])
-    assert re.fullmatch(r"([A-Z]([2-9]|[1-9]\d+)?)+", told["chemical_formula_anonymous"])
+    assert re.fullmatch(r"([A-Z][a-z]?([2-9]|[1-9]\d+)?)+", told["chemical_formula_anonymous"])
+    assert told["chemical_formula_hill"] == told["chemical_formula_reduced"]  # salts without carbon
     assert len(told["lattice_vectors"]) == 3
     assert len(told["cartesian_site_positions"]) == told["nsites"] == len(told["species_at_sites"])
     assert {s["name"] for s in told["species"]} == set(told["species_at_sites"])
@@ -150,6 +151,36 @@ def test_formulas_do_not_depend_on_the_size_of_the_cell(amounts: dict[str, int],
     assert anonymous_formula(one) == anonymous_formula(more)
     counts = [int(n or 1) for n in re.findall(r"[A-Z](\d*)", anonymous_formula(one))]
     assert counts == sorted(counts, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("amounts", "reduced", "anonymous", "hill"),
+    [
+        ({"Na": 4, "Cl": 4}, "ClNa", "AB", "ClNa"),
+        ({"Ca": 2, "C": 2, "O": 6}, "CCaO3", "A3BC", "CCaO3"),
+        ({"H": 4, "O": 4}, "HO", "AB", "H2O2"),
+        ({"N": 1, "H": 5, "C": 1, "I": 1}, "CH5IN", "A5BCD", "CH5IN"),
+        ({"Br": 2, "C": 2, "H": 6}, "BrCH3", "A3BC", "CH3Br"),
+        ({"Li": 5.5, "P": 1, "S": 4.5, "Cl": 1.5}, "Cl3Li11P2S9", "A11B9C3D2", None),
+    ],
+)
+def test_formulas_stand_in_the_order_of_the_specification(
+    amounts: dict[str, float], reduced: str, anonymous: str, hill: str | None
+) -> None:
+    assert (reduced_formula(amounts), anonymous_formula(amounts), hill_formula(amounts)) == (
+        reduced,
+        anonymous,
+        hill,
+    )
+
+
+def test_letters_of_anonymous_formulas_go_on_after_z() -> None:
+    elements = [Element.from_Z(z).symbol for z in range(1, 55)]
+    counts = dict(zip(elements, range(54, 0, -1), strict=True))
+    formula = anonymous_formula({e: float(n) for e, n in counts.items()})
+    assert formula.startswith("A54B53")
+    assert "Z29Aa28Ba27" in formula
+    assert formula.endswith("Za3Ab2Bb")
 
 
 def test_no_run_folder_is_told(tmp_path: Path) -> None:

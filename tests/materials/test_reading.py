@@ -202,6 +202,16 @@ def test_columns_that_cannot_be_meant(header: list[str], message: str) -> None:
         MeasuredColumns(header)
 
 
+def test_who_measured_and_in_which_unit(tmp_path: Path) -> None:
+    row = {"formula": "LiF", "band_gap": 13.6, "band_gap_oracle": "dft", "band_gap_unit": "eV"}
+    (entry,) = read_materials(table(tmp_path / "own.csv", [row]))
+    assert [m.oracle for m in entry.measurements] == ["dft"]
+    with pytest.raises(
+        ReadingError, match="row 2: column 'band_gap_unit': band_gap is read in eV, not in meV"
+    ):
+        read_materials(table(tmp_path / "own.csv", [row | {"band_gap_unit": "meV"}]))
+
+
 def test_other_columns_are_left_alone() -> None:
     assert not MeasuredColumns(
         ["spacegroup", "split", "gap_source", "ef_source", "nsites", "voltage window", ""]
