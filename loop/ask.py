@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loop.doors import drive, errors_told
+
 if TYPE_CHECKING:
     from loop.config import CampaignConfig
 
@@ -25,26 +27,22 @@ def ask(
 
     Where another driver runs, only prints what waits.
     """
-    from loop.errors import CampaignError
-    from loop.loading import ConfigError
-
-    try:
+    with errors_told():
         _ask(folder, number, out)
-    except (CampaignError, ConfigError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 def _ask(folder: Path, number: int, out: Path | None) -> None:
     from loop.by_hand.orders import next_to_make, told, write_form
     from loop.lock import holder
+    from loop.progress import Display
     from loop.report.folder import config_of, store_of
 
     config = config_of(folder)
     _check_lab(config, folder)
     driver = holder(folder)
     if driver is None:
-        _decide(config, folder, number)
+        with Display(folder) as display:
+            drive(config, folder, display, most_waiting=number)
     else:
         typer.echo(f"driven by {driver}; this is what waits now")
     with store_of(folder, config) as store:
@@ -72,19 +70,6 @@ def _check_lab(config: CampaignConfig, folder: Path) -> None:
             f"{folder}: this campaign asks no people; add an oracle such as "
             "{kind: lab, measures: [log_ionic_conductivity]} to its file"
         )
-
-
-def _decide(config: CampaignConfig, folder: Path, number: int) -> None:
-    from loop.progress import Display
-
-    with Display(folder) as display:
-        from loop.engine import Campaign
-        from loop.report.projection import Projection
-
-        with Campaign(config, folder, display) as campaign:
-            projection = Projection(campaign.config, campaign.listener)
-            campaign.run(project=projection.update, most_waiting=number)
-            projection.finish(campaign.store, folder)
 
 
 if __name__ == "__main__":

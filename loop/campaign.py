@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loop.doors import drive
+
 if TYPE_CHECKING:
     from loop.engine import ExitCode
     from loop.loading import LoadedCampaign
@@ -81,15 +83,8 @@ def _run(loaded: LoadedCampaign, folder: Path) -> ExitCode:
     from loop.progress import Display
 
     with Display(folder) as display:
-        # Imported under the display: loading the numerical libraries takes seconds, and the user should see why.
-        from loop.engine import Campaign
-        from loop.report.projection import Projection
-
-        with Campaign(loaded.config, folder, display) as campaign:
-            projection = Projection(campaign.config, campaign.listener)
-            code = campaign.run(project=projection.update)
-            projection.finish(campaign.store, folder)
-        display.finished(code, campaign.stop_reason)
+        code, reason = drive(loaded.config, folder, display)
+        display.finished(code, reason)
     return code
 
 

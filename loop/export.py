@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from loop.doors import errors_told
+from loop.errors import CampaignError
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -33,17 +36,11 @@ def export(
     ] = None,
 ) -> None:
     """Writes every material that has a value, as the last stage left it, with where it comes from."""
-    from loop.errors import CampaignError
-    from loop.loading import ConfigError
-
-    try:
-        _export(folder, formats, out or folder / "export")
-    except (CampaignError, ConfigError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    except OSError as error:
-        typer.echo(f"error: {error}; name another folder with --out", err=True)
-        raise typer.Exit(2) from None
+    with errors_told():
+        try:
+            _export(folder, formats, out or folder / "export")
+        except OSError as error:
+            raise CampaignError(f"{error}; name another folder with --out") from None
 
 
 def _export(folder: Path, formats: list[Format], target: Path) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loop.doors import errors_told
+
 if TYPE_CHECKING:
     from loop.database.store import Store
 
@@ -38,14 +40,12 @@ def serve(
     revoke: Annotated[str, typer.Option(help="Instead of serving: ends the token of this name.")] = "",
 ) -> None:
     """Lets robots take and answer a campaign's orders, and people look, pause, cancel and decide."""
-    from loop.errors import CampaignError
-    from loop.loading import ConfigError
     from loop.report.folder import config_of, store_of
 
     tls = certificate is not None and private_key is not None
     if (certificate is None) != (private_key is None):
         raise typer.BadParameter("TLS needs both --certificate and --private-key")
-    try:
+    with errors_told():
         store = store_of(folder, config_of(folder))
         if new_token or revoke:
             _tokens(store, new_token, role, revoke)
@@ -56,9 +56,6 @@ def serve(
                 "or --behind-proxy where something before it speaks TLS"
             )
         _run(store, folder, host, port, rate, certificate, private_key)
-    except (CampaignError, ConfigError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 def _tokens(store: Store, new: str, role: str, revoke: str) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from loop.doors import errors_told
+
+if TYPE_CHECKING:
+    from loop.config import CampaignConfig
 
 DOUBTS_SHOWN = 5
 
@@ -16,14 +21,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command()
 def show(folder: Annotated[Path, typer.Argument(help="A run folder, such as runs/battery.")]) -> None:
     """Rounds, counts, failures by reason, who drives it, and the best candidates so far."""
-    from loop.errors import CampaignError
-    from loop.loading import ConfigError
-
-    try:
+    with errors_told():
         _show(folder)
-    except (CampaignError, ConfigError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 def _show(folder: Path) -> None:
@@ -55,23 +54,21 @@ def _show(folder: Path) -> None:
         console.print(
             "failures: " + ", ".join(f"{k} {n}" for k, n in failures.most_common()), highlight=False
         )
-    for line in _lab(folder):
+    for line in _lab(folder, config):
         console.print(line, highlight=False)
     front = view.archive.pareto_front()
     if front:
         console.print(best_table(view.archive, front[:10]))
 
 
-def _lab(folder: Path) -> Iterator[str]:
+def _lab(folder: Path, config: CampaignConfig) -> Iterator[str]:
     """What the lab does, and what waits for a person's decision."""
     from collections import Counter
 
     from loop.database.lab_rows import OrderStatus
-    from loop.database.store import Store
-    from loop.report.folder import config_of
+    from loop.report.folder import state_of
 
-    config = config_of(folder)
-    with Store.view(config.database or folder / "campaign.db", config.name) as view:
+    with state_of(folder, config) as view:
         lab = view.lab_orders()
         orders, paused = lab.orders(), lab.paused()
     if not orders:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loop.doors import errors_told
+
 if TYPE_CHECKING:
     from loop.by_hand.tellings import Tellings
     from loop.database.store import Store
@@ -38,16 +40,11 @@ def tell(
 ) -> None:
     """Shows what a table would change, and writes it when you agree; the next run learns from it."""
     from loop.database.lab_rows import LabError
-    from loop.errors import CampaignError
-    from loop.loading import ConfigError
 
     if file is None and not (repeat or give_up):
         raise typer.BadParameter("name a CSV of results, or --repeat or --give-up with an order's id")
-    try:
+    with errors_told(LabError):
         _tell(folder, file, yes, repeat, give_up)
-    except (CampaignError, ConfigError, LabError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 def _tell(folder: Path, file: Path | None, yes: bool, repeat: str, give_up: str) -> None:

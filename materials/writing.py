@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from materials.base import Crystal
+from materials.files import whole
 
 
 def write_cif(path: Path, crystal: Crystal) -> None:
@@ -36,6 +37,5 @@ def write_extxyz(path: Path, crystals: Sequence[tuple[Crystal, Mapping[str, str 
         atoms = to_atoms(crystal.structure)
         atoms.info.update(told)
         frames.append(atoms)
-    partial = path.with_name(path.name + ".part")
-    write(partial, frames, format="extxyz")
-    partial.replace(path)
+    with whole(path) as partial:
+        write(partial, frames, format="extxyz")

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from materials.files import whole
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -81,12 +83,10 @@ def predictions(file: Path, names: Sequence[str]) -> Iterator[Row]:
 def write(out: Path, rows: Sequence[Row]) -> None:
     """Writes rows as CSV, whole or not at all."""
     header = [*dict.fromkeys(key for row in rows for key in row if key != "problem"), "problem"]
-    partial = out.with_name(out.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as handle:
+    with whole(out) as partial, partial.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, header, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(out)
 
 
 def _rows(chunk: Sequence[Entry | Problem], names: Sequence[str]) -> Iterator[Row]:

@@ -21,6 +21,7 @@ from generators.latent.model import Told
 from generators.latent.sampling import invented
 from generators.latent.tokens import Tokens, joined
 from generators.latent.weights import Model, seeded
+from materials.files import whole
 
 Context = Callable[[int], torch.Tensor]
 """Gives conditions (number, n)."""
@@ -76,10 +77,9 @@ def save_tuning(tuning: Tuning, file: Path) -> None:
     """Writes what was tuned in half precision, whole or not at all, with what the guard saw."""
     about = {"amount": str(tuning.amount), "distinct": str(tuning.distinct), "drift": str(tuning.drift)}
     state = tuning.model.autoencoder.state_dict()
-    partial = file.with_name(file.name + ".part")
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.half() for k, v in state.items() if k.startswith(TUNED)}, partial, metadata=about)
-    partial.replace(file)
+    with whole(file) as partial:
+        save_file({k: v.half() for k, v in state.items() if k.startswith(TUNED)}, partial, metadata=about)
 
 
 def _learned(

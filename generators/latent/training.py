@@ -19,6 +19,7 @@ from generators.latent.decoding import Decoding
 from generators.latent.model import Losses
 from generators.latent.tokens import ELEMENTS, Tokens
 from generators.latent.weights import seeded
+from materials.files import whole
 
 Report = Callable[[int, dict[str, float]], None]
 """Takes the step and figures."""
@@ -81,9 +82,8 @@ class Training:
             "step": self.step,
             "digest": self.digest,
         }
-        partial = self.file.with_name(self.file.name + ".part")
-        torch.save(kept, partial)
-        partial.replace(self.file)
+        with whole(self.file) as partial:
+            torch.save(kept, partial)
 
     def run(
         self, losses: Iterator[dict[str, torch.Tensor]], look: Callable[[], dict[str, float]], tell: Report

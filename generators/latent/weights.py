@@ -16,6 +16,7 @@ from generators.latent.autoencoder import Autoencoder
 from generators.latent.foreteller import Foreteller
 from generators.latent.header import VERSION, WeightsError, checked_header
 from generators.latent.model import Shape
+from materials.files import whole
 
 __all__ = ["SHIPPED", "Model", "WeightsError", "begun", "load", "new_model", "save", "seeded"]
 
@@ -51,10 +52,9 @@ def save(model: Model, file: Path) -> None:
         "scales": json.dumps([asdict(scale) for scale in model.scales]),
         "told": json.dumps(model.told),
     }
-    partial = file.with_name(file.name + ".part")
-    save_file(distinct, partial, metadata=about)
-    partial.chmod(0o644)  # safetensors writes for the owner alone
-    partial.replace(file)
+    with whole(file) as partial:
+        save_file(distinct, partial, metadata=about)
+        partial.chmod(0o644)  # safetensors writes for the owner alone
 
 
 def load(file: Path) -> Model:

@@ -11,6 +11,7 @@ from loop.database.lab_rows import OrderRow, OrderStatus
 from loop.database.store import Store
 from loop.database.view import View
 from materials.base import Selection
+from materials.files import whole
 from materials.properties import CONDITIONS
 
 
@@ -61,11 +62,9 @@ def write_form(orders: Sequence[ToMake], file: Path) -> None:
     """A CSV to fill in and to give to `loop.tell`: an empty column for every value that is wanted."""
     wanted = dict.fromkeys(f"{t.property} ({t.unit})" for one in orders for t in one.row.order.targets)
     details = {name: f"{name.split(' ')[0]}_std" for name in wanted}
-    part = file.with_name(file.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as handle:
+    with whole(file) as part, part.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(["id", "formula", *(column for name in wanted for column in (name, details[name]))])
         for one in orders:
             order = one.row.order
             writer.writerow([order.key, order.formula, *("" for _ in range(2 * len(wanted)))])
-    part.replace(file)

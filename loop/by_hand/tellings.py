@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loop.database.lab_rows import OrderRow, OrderStatus
@@ -156,16 +156,7 @@ class Reader:
             if one.fidelity != "experiment":
                 raise ValueError(f"{one.property} of a lab is of fidelity experiment, not {one.fidelity}")
         values = [
-            Measurement(
-                property=one.property,
-                value=one.value,
-                unit=one.unit,
-                fidelity=one.fidelity,
-                oracle=row.order.oracle,
-                std=one.std,
-                bound=one.bound,
-                conditions={**conditions[one.property], **one.conditions},
-            )
+            replace(one, oracle=row.order.oracle, conditions={**conditions[one.property], **one.conditions})
             for one in measured
         ]
         return done(row.order, values, 0.0, {"measured_by": BY_HAND, "source": source})

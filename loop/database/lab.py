@@ -7,7 +7,6 @@ Every method is one transaction. An order is queued, leased to a worker, and ans
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import func, select
@@ -19,7 +18,7 @@ from loop.database.lab_view import LabView, Sessions
 from loop.database.writing import now
 from materials.evaluation import FailureKind, Outcome
 from oracles.lab.base import Order
-from oracles.lab.results import failed
+from oracles.lab.results import failed, same_answer
 
 DRIVER = "driver"
 """Who the campaign itself is among those to whom things are put down."""
@@ -96,7 +95,7 @@ class LabDesk(LabView):
             rows = session.scalars(query).all()
             for row in rows:
                 row.status, row.worker, row.lease = OrderStatus.LEASED, worker, secrets.token_hex(8)
-                row.lease_until, row.changed_at = _later(seconds), now()
+                row.lease_until, row.changed_at = now(seconds), now()
                 row.times_leased += 1
                 self._note(session, row.key, worker, "leased", {"lease": row.lease, "until": row.lease_until})
             return [order_row(row) for row in rows]
@@ -104,12 +103,8 @@ class LabDesk(LabView):
     def heartbeat(self, key: str, worker: str, lease: str, seconds: float) -> OrderRow:
         """Keeps a lease for longer. Raises LabError where it is no longer this worker's."""
         with self._write() as session:
-            row = self._row(session, key, to_change=True)
-            if row.status != OrderStatus.LEASED or row.lease != lease or row.worker != worker:
-                raise LabError(
-                    "conflict", f"order {key} is {row.status} and no longer leased under {lease}; stop"
-                )
-            row.lease_until, row.changed_at = _later(seconds), now()
+            row = self._leased(session, key, worker, lease)
+            row.lease_until, row.changed_at = now(seconds), now()
             return order_row(row)
 
     def post(self, key: str, who: str, lease: str | None, outcome: Outcome) -> Verdict:
@@ -121,12 +116,11 @@ class LabDesk(LabView):
         """
         with self._write() as session:
             row = self._row(session, key, to_change=True)
-            told = outcome.to_dict()
             if row.status == OrderStatus.CANCELLED:
                 # The campaign has heard that nothing will come, so "accepted" would not be true.
                 reason = f"order {key} was cancelled; what was measured enters with loop.tell, by its formula"
             elif row.outcome is not None:
-                if _said(row.outcome) == _said(told):
+                if same_answer(Outcome.from_dict(row.outcome), outcome):
                     self._note(session, key, who, "answered again", {})
                     return Verdict.REPEATED
                 reason = f"order {key} is answered already, with other values"
@@ -136,15 +130,15 @@ class LabDesk(LabView):
                 _answer(row, outcome)
                 self._note(session, key, who, f"answered: {outcome.status}", {"lease": lease})
                 return Verdict.ACCEPTED
-            self._note(session, key, who, "answer not taken", {"reason": reason, "outcome": told})
+            self._note(
+                session, key, who, "answer not taken", {"reason": reason, "outcome": outcome.to_dict()}
+            )
         raise LabError("conflict", f"{reason}; yours is kept in the list of events")
 
     def give_back(self, key: str, worker: str, lease: str, reason: str) -> None:
         """The worker says that it does not know what happened, so that a person decides."""
         with self._write() as session:
-            row = self._row(session, key, to_change=True)
-            if row.status != OrderStatus.LEASED or row.lease != lease or row.worker != worker:
-                raise LabError("conflict", f"order {key} is not leased to {worker} under {lease}")
+            row = self._leased(session, key, worker, lease)
             row.status, row.changed_at = OrderStatus.UNKNOWN, now()
             self._note(session, key, worker, "unknown", {"reason": reason})
 
@@ -199,6 +193,16 @@ class LabDesk(LabView):
         with self._write() as session:
             self._note(session, key, who, what, detail)
 
+    def _leased(self, session: Session, key: str, worker: str, lease: str) -> LabOrder:
+        """The row, to change. Raises LabError where the order is no longer this worker's under this lease."""
+        row = self._row(session, key, to_change=True)
+        if row.status != OrderStatus.LEASED or row.lease != lease or row.worker != worker:
+            raise LabError(
+                "conflict",
+                f"order {key} is {row.status} and no longer leased to {worker} under {lease}; stop",
+            )
+        return row
+
     def _note(self, session: Session, key: str | None, who: str, what: str, detail: dict[str, Any]) -> None:
         session.add(
             LabEvent(campaign_id=self._campaign_id, key=key, at=now(), who=who, what=what, detail=detail)
@@ -207,12 +211,3 @@ class LabDesk(LabView):
 
 def _answer(row: LabOrder, outcome: Outcome, status: OrderStatus = OrderStatus.ANSWERED) -> None:
     row.outcome, row.status, row.changed_at, row.stop_asked = outcome.to_dict(), status, now(), False
-
-
-def _later(seconds: float) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-
-
-def _said(outcome: dict[str, Any]) -> tuple[object, ...]:
-    """What an answer says of the material; how long it took is beside the point."""
-    return outcome["status"], outcome["measurements"], outcome["failure"]

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
@@ -26,9 +26,9 @@ from materials.base import Candidate, Measurement, Prediction, Selection, canoni
 from materials.evaluation import Outcome
 
 
-def now() -> str:
-    """The time in UTC, ISO 8601, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def now(later: float = 0.0) -> str:
+    """The time in UTC, or so many seconds later; ISO 8601, to the millisecond."""
+    return (datetime.now(UTC) + timedelta(seconds=later)).isoformat(timespec="milliseconds")
 
 
 def add_rows(session: Session, table: type[Table], rows: Sequence[Mapping[str, Any]]) -> None:

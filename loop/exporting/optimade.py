@@ -19,6 +19,7 @@ from pymatgen.core import Composition
 
 from loop.exporting.measured import Measured
 from materials.base import Crystal
+from materials.files import whole
 from materials.properties import property_named
 
 VERSION = "1.2.0"
@@ -46,9 +47,8 @@ def write_optimade(path: Path, measured: Sequence[Measured]) -> int:
             "provider": {"name": "matloop", "description": "A campaign's own results", "prefix": "matloop"},
         },
     }
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
-    part.replace(path)
+    with whole(path) as part:
+        part.write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
     return len(crystals)
 
 

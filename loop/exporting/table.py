@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loop.exporting.measured import Measured
 from materials.base import Crystal, Measurement
+from materials.files import whole
 from materials.properties import CONDITIONS, property_named
 from materials.writing import cif_text
 
@@ -32,8 +33,7 @@ def write_table(path: Path, measured: Sequence[Measured]) -> int:
         unit = property_named(name).unit
         header += [f"{name} ({unit})", *(f"{name}_{d}" for d in ("std", "bound", "fidelity", "oracle"))]
         header += [f"{name}_{c} ({CONDITIONS[c]})" for c in conditions[name]]
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as handle:
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow([*header, "cif"])
         for one in measured:
@@ -44,7 +44,6 @@ def write_table(path: Path, measured: Sequence[Measured]) -> int:
                 for name in names:
                     row += _cells(layer.get(name), conditions[name])
                 writer.writerow([*row, cif])
-    part.replace(path)
     return len(measured)
 
 

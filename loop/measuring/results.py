@@ -11,6 +11,7 @@ from loop.line import Stage
 from loop.measuring.course import Course, Ending
 from loop.measuring.rows import Row
 from materials.base import Measurement
+from materials.files import whole
 from materials.properties import CONDITIONS, property_named
 
 NOT_YET = {
@@ -33,8 +34,7 @@ def write_results(
     conditions = _conditions(courses.values())
     columns = _property_columns(line, None, conditions)
     header = [*_cells(Row(0, "", ""), None, line), *columns, "seconds", "evaluation"]
-    partial = out.with_name(out.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as handle:
+    with whole(out) as partial, partial.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, header, restval="")
         writer.writeheader()
         for row in rows:
@@ -43,7 +43,6 @@ def write_results(
             if course is not None:
                 cells |= _property_columns(line, course, conditions) | _evaluation(course)
             writer.writerow(cells)
-    partial.replace(out)
 
 
 def _cells(row: Row, course: Course | None, line: Sequence[Stage]) -> Cells:

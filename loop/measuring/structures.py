@@ -12,6 +12,7 @@ from loop.measuring.course import Course
 from loop.measuring.results import number
 from loop.measuring.rows import Row
 from materials.base import Bound, Crystal, Measurement
+from materials.files import whole
 from materials.writing import cif_text
 
 Measured = tuple[Row, Course, Crystal]
@@ -57,9 +58,8 @@ def _write_extxyz(path: Path, measured: Sequence[Measured]) -> None:
         atoms.info = {"id": row.name, "row": row.number, "status": str(course.ending), **_values(course)}
         atoms.calc = None
         frames.append(atoms)
-    partial = path.with_name(path.name + ".part")
-    write(partial, frames, format="extxyz")
-    partial.replace(path)
+    with whole(path) as partial:
+        write(partial, frames, format="extxyz")
 
 
 def _write_csv(path: Path, measured: Sequence[Measured]) -> None:
@@ -75,20 +75,17 @@ def _write_csv(path: Path, measured: Sequence[Measured]) -> None:
         for row, course, crystal in measured
     ]
     header = list(dict.fromkeys(key for row in rows for key in row)) or ["id", "cif"]
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as handle:
+    with whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, header, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
 
 
 def _write_folder(path: Path, measured: Sequence[Measured]) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for row, _, crystal in measured:
-        partial = path / f"{row.number:05d}_{crystal.formula}.cif.part"
-        partial.write_text(cif_text(crystal), encoding="utf-8")
-        partial.replace(partial.with_suffix(""))
+        with whole(path / f"{row.number:05d}_{crystal.formula}.cif") as partial:
+            partial.write_text(cif_text(crystal), encoding="utf-8")
 
 
 def _values(course: Course) -> dict[str, Any]:

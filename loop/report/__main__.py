@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from loop.doors import errors_told
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -23,18 +25,13 @@ def write(
     ] = None,
 ) -> None:
     """Writes report.html, ranking.csv and structures/ from the database; safe while a driver runs."""
-    from loop.errors import CampaignError
-    from loop.loading import ConfigError
     from loop.report.folder import open_view
     from loop.report.projection import write_all
     from materials.reading import ReadingError
 
-    try:
+    with errors_told(ReadingError):
         view, _ = open_view(folder)
         write_all(replace(view, against=against), folder)
-    except (CampaignError, ConfigError, ReadingError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     typer.echo(str(folder / "report.html"))
 
 

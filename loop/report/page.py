@@ -14,6 +14,7 @@ from loop.report.view import CampaignView
 from loop.screen_record import refused_in, screen_records
 from materials.archive import Record
 from materials.base import Crystal, Measurement
+from materials.files import whole
 from materials.properties import property_named
 
 BEST_SHOWN = 6
@@ -57,9 +58,8 @@ def write_report(view: CampaignView, folder: Path) -> Path:
         plotly_script=get_plotlyjs(),
     )
     path = folder / "report.html"
-    partial = path.with_suffix(".html.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from loop.report.view import CampaignView
 from materials.archive import Record
 from materials.base import Crystal
+from materials.files import whole
 from materials.properties import property_named
 from materials.writing import write_cif
 
@@ -22,9 +23,8 @@ def write_ranking(view: CampaignView, folder: Path) -> Path:
 
     path = folder / "ranking.csv"
     rows = [_row(view, rank, record) for rank, record in enumerate(view.ranked, start=1)]
-    partial = path.with_suffix(".csv.part")
-    pd.DataFrame(rows).to_csv(partial, index=False)
-    partial.replace(path)
+    with whole(path) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
     return path
 
 

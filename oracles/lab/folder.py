@@ -20,7 +20,7 @@ from oracles.lab.asking import LabOracleSettings, LabTicketOracle, Place
 from oracles.lab.base import Order
 from oracles.lab.exchange import Exchange
 from oracles.lab.folder_results import MOST_PROBLEMS, read_entries
-from oracles.lab.results import BadResultError, Entry, done, failed, measurements_of
+from oracles.lab.results import BadResultError, Entry, done, failed, measurements_of, same_answer
 
 log = logging.getLogger(__name__)
 
@@ -172,13 +172,9 @@ class Inbox:
             about: dict[str, object] = {"file": name, "notes": entry.notes}
             outcome = done(order, measurements_of(order, entry.measurements), entry.seconds, about)
         before = self._exchange.outcome(key)
-        if before is not None and _said(before) != _said(outcome):
+        if before is not None and not same_answer(before, outcome):
             raise BadResultError(["it is answered already, with other values; an answer is not changed"])
         return before or outcome
-
-
-def _said(outcome: Outcome) -> tuple[object, ...]:
-    return outcome.status, outcome.measurements, outcome.failure
 
 
 def _unfinished(name: str) -> bool:

@@ -53,7 +53,11 @@ class Sila2Settings(LabOracleSettings):
 
     @model_validator(mode="after")
     def _before_protobuf(self, info: ValidationInfo) -> Self:
-        """The package can only be imported before anything that imports protobuf, such as mlflow: so with the file."""
+        """Imports the package with the campaign file, before anything (mlflow) that imports protobuf's own descriptors.
+
+        sila2 0.14 describes SiLAFramework.proto twice, as shipped and as compiled at import, not quite alike; protobuf
+        compares the two only once it has those descriptors, and then refuses.
+        """
         if not is_looking(info):
             with suppress(ImportError):
                 import_module("sila2.client")

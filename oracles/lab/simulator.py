@@ -29,6 +29,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 USUAL = {"log_ionic_conductivity": (-9.0, -2.0), "band_gap": (0.0, 7.0), "migration_barrier": (0.05, 1.5)}
 """Ranges in which values lie; of other properties from 0 to 1."""
 Share = Annotated[float, typer.Option(min=0, max=1)]
+JournalFile = Annotated[Path, typer.Option(help="The robot's own memory.")]
+Seconds = Annotated[float, typer.Option(help="Per order.", min=0)]
+Noise = Annotated[float, typer.Option(help="Of the usual range of a property.", min=0)]
+Seed = Annotated[int, typer.Option(help="Of its faults and its noise.")]
 
 
 class CrashedError(Exception):
@@ -210,15 +214,15 @@ def client(url: str, token: str) -> Iterator[httpx.Client]:
 def run(
     url: Annotated[str, typer.Argument(help="Of the service, such as http://127.0.0.1:8321.")],
     token: Annotated[str, typer.Option(help="Of role robot.", envvar="MATLOOP_TOKEN")],
-    journal: Annotated[Path, typer.Option(help="The robot's own memory.")] = Path("robot.jsonl"),
-    seconds: Annotated[float, typer.Option(help="Per order.", min=0)] = 1.0,
-    noise: Annotated[float, typer.Option(help="Of the usual range of a property.", min=0)] = 0.02,
+    journal: JournalFile = Path("robot.jsonl"),
+    seconds: Seconds = 1.0,
+    noise: Noise = 0.02,
     crash: Share = 0.0,
     duplicate: Share = 0.0,
     garbage: Share = 0.0,
     late: Share = 0.0,
     idle: Annotated[float, typer.Option(help="Seconds without an order after which it ends.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Of its faults and its noise.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Works until there has been nothing to do for a while."""
     faults = Faults(crash, duplicate, garbage, late)

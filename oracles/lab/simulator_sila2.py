@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oracles.lab.simulator import CrashedError, Faults, Journal, Share, measured, nonsense
+from oracles.lab.simulator import (
+    CrashedError,
+    Faults,
+    Journal,
+    JournalFile,
+    Noise,
+    Seconds,
+    Seed,
+    Share,
+    measured,
+    nonsense,
+)
 
 if TYPE_CHECKING:
     from sila2.server import SilaServer
@@ -157,13 +168,13 @@ def run(
         "robot.pem"
     ),
     name: Annotated[str, typer.Option(help="The SiLA Server Name.")] = "matloop simulator",
-    journal: Annotated[Path, typer.Option(help="The robot's own memory.")] = Path("robot.jsonl"),
-    seconds: Annotated[float, typer.Option(help="Per order.", min=0)] = 1.0,
-    noise: Annotated[float, typer.Option(help="Of the usual range of a property.", min=0)] = 0.02,
+    journal: JournalFile = Path("robot.jsonl"),
+    seconds: Seconds = 1.0,
+    noise: Noise = 0.02,
     crash: Share = 0.0,
     garbage: Share = 0.0,
     late: Share = 0.0,
-    seed: Annotated[int, typer.Option(help="Of its faults and its noise.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Serves until it is interrupted."""
     bench = Bench(Journal(journal), Faults(crash, 0.0, garbage, late), seconds, noise, seed)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from materials.base import Composition
 from oracles.lab.base import Order, Precursor, Target
 
 
-def order(number: int = 0) -> Order:
-    return Order(
+def order(number: int = 0, **changes: Any) -> Order:
+    """An order of the number's key; `changes` replace fields."""
+    usual = Order(
         key=f"{number:016x}",
         candidate_id=f"c{number}",
         oracle="lab",
@@ -32,6 +34,7 @@ def order(number: int = 0) -> Order:
         precursors=(Precursor("Li2S", 1.0),),
         grams=1.0,
     )
+    return replace(usual, **changes)
 
 
 @contextmanager

@@ -58,18 +58,23 @@ def exported(folder: Path) -> Path:
     return folder / "export"
 
 
+def numbers(low: float, high: float) -> st.SearchStrategy[float]:
+    """Floats without a negative zero, whose sign SQLite does not keep."""
+    return st.floats(low, high).map(lambda value: value + 0.0)
+
+
 def measurements_of(known: Property) -> st.SearchStrategy[Measurement]:
     low, high = (max(-1e6, min(1e6, limit)) for limit in known.possible)
     return st.builds(
         Measurement,
         property=st.just(known.name),
-        value=st.floats(low, high),
+        value=numbers(low, high),
         unit=st.just(known.unit),
         fidelity=st.sampled_from(known.fidelities),
         oracle=st.sampled_from(["relax", "hull_2", "a robot"]),
-        std=st.none() | st.floats(0, 1e6),
+        std=st.none() | numbers(0, 1e6),
         bound=st.sampled_from(Bound),
-        conditions=st.dictionaries(st.sampled_from(list(CONDITIONS)), st.floats(-1e6, 1e6), max_size=3),
+        conditions=st.dictionaries(st.sampled_from(list(CONDITIONS)), numbers(-1e6, 1e6), max_size=3),
     )
 
 

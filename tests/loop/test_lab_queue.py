@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import lab_service
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,23 +17,14 @@ from loop.database.lab import LabDesk
 from loop.database.lab_rows import LabError, OrderRow, OrderStatus, Verdict
 from loop.database.lab_tokens import Role
 from loop.database.store import Store
-from materials.base import Composition
 from materials.evaluation import FailureKind, Outcome
 from oracles.lab.base import Order, Target
 from oracles.lab.results import MeasuredValue, done, failed, measurements_of
 
 
 def order(number: int, priority: int = 0, deadline: str | None = None) -> Order:
-    return Order(
-        key=f"{number:016x}",
-        candidate_id=f"c{number}",
-        oracle="lab",
-        formula="Li2S",
-        material=Composition("Li2S").to_dict(),
-        targets=(Target("band_gap", "eV", "experiment"),),
-        priority=priority,
-        deadline=deadline,
-    )
+    asked = (Target("band_gap", "eV", "experiment"),)
+    return lab_service.order(number, targets=asked, priority=priority, deadline=deadline)
 
 
 def answer(row: OrderRow | Order, value: float = 3.0) -> Outcome:
