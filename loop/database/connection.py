@@ -81,7 +81,8 @@ def open_for_viewing(url: URL) -> Engine:
             current, newest = _check_revision(connection, told(url)), revisions()[-1]
     if current is None:
         raise StateError(
-            f"{told(url)}: this database holds no campaign; name the campaign.db of a run folder"
+            f"{told(url)}: this database holds no campaign; name the campaign.db of a run folder, or "
+            "run `python -m loop.campaign` on it once to begin one there"
         )
     if current != newest:
         raise StateError(

@@ -41,25 +41,24 @@ def rows() -> Iterator[dict[str, object]]:
         }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _mlflow_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test leaves runs in the folder it is started from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
+        yield
+
+
 @pytest.fixture(scope="module", name="trained")
 def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with weights that hardly learned anything, trained in two goes."""
     folder = tmp_path_factory.mktemp("latent")
     table = folder / "table.csv"
     write(table, list(rows()))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        arguments = [
-            str(table),
-            "--out",
-            str(folder),
-            "--properties",
-            "band_gap",
-            "--steps",
-        ]
-        first = CliRunner().invoke(train.app, [*arguments, "10"])
-        assert first.exit_code == 0, first.output
-        second = CliRunner().invoke(train.app, [*arguments, "20"])
+    arguments = [str(table), "--out", str(folder), "--properties", "band_gap", "--steps"]
+    first = CliRunner().invoke(train.app, [*arguments, "10"])
+    assert first.exit_code == 0, first.output
+    second = CliRunner().invoke(train.app, [*arguments, "20"])
     assert second.exit_code == 0, second.output
     assert "\n20: " in second.output
     assert "\n10: " not in second.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,10 @@ tracking: none
 VALUE, ERROR = "log_ionic_conductivity (log10(S/cm))", "log_ionic_conductivity_std"
 
 
-@pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A campaign whose first round waits to be made."""
+    tmp_path = tmp_path_factory.mktemp("hand")
     formulas = ("Li2S", "LiCl", "Li2Na2S2", "LiNaCl2", "Li4S2", "Li3SCl", "LiNaS", "Li2NaCl3")
     (tmp_path / "known.csv").write_text("formula\n" + "\n".join(formulas) + "\n")
     (tmp_path / "hand.yaml").write_text(FILE)
@@ -43,6 +45,12 @@ def run_folder(tmp_path: Path) -> Path:
     found = CliRunner().invoke(campaign.app, [str(tmp_path / "hand.yaml"), "--dir", str(folder)])
     assert found.exit_code == 75, found.output
     return folder
+
+
+@pytest.fixture
+def run_folder(begun: Path, tmp_path: Path) -> Path:
+    """A copy of that campaign to change."""
+    return shutil.copytree(begun, tmp_path / "run")
 
 
 def asked(folder: Path, *options: str) -> Result:
@@ -177,8 +185,8 @@ def test_a_campaign_without_a_lab_says_how_to_get_one(tmp_path: Path) -> None:
     (tmp_path / "no_lab.yaml").write_text(
         FILE.replace(block, table).replace("batch: 2, pool: 8", "batch: 1, pool: 2")
     )
-    begun = CliRunner().invoke(campaign.app, [str(tmp_path / "no_lab.yaml"), "--dir", str(tmp_path / "run")])
-    assert begun.exit_code == 0, begun.output
+    ended = CliRunner().invoke(campaign.app, [str(tmp_path / "no_lab.yaml"), "--dir", str(tmp_path / "run")])
+    assert ended.exit_code == 0, ended.output
     found = CliRunner().invoke(ask.app, [str(tmp_path / "run")])
     assert found.exit_code == 2
     assert "asks no people" in found.output

@@ -41,9 +41,10 @@ tracking: none
 SALTS = [(a, b) for a in ("Li", "Na", "K") for b in ("F", "Cl")]
 
 
-@pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished campaign on six salts."""
+    tmp_path = tmp_path_factory.mktemp("salts")
     with (tmp_path / "pool.csv").open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["id", "cif", "band_gap"])
