@@ -165,7 +165,10 @@ def missing_prior(
 
 
 def _text(measurement: Measurement) -> str:
-    return canonical_json(measurement.to_dict())
+    """As it is kept: SQLite does not keep the sign of a zero, so -0.0 would be missing for ever."""
+    told = measurement.to_dict()
+    kept = {name: told[name] + 0.0 for name in ("value", "std") if told[name] is not None}
+    return canonical_json(told | kept)
 
 
 def keep_outcome(session: Session, row: Evaluation, outcome: Outcome, round: int) -> None:

@@ -112,6 +112,12 @@ def test_prior_data_are_known_before_and_added_once(store: Store) -> None:
     assert archive[B.id].measurements == ()
 
 
+def test_a_negative_zero_is_added_once(store: Store) -> None:
+    for _ in range(2):
+        store.add_prior([A], {A.id: [gap(-0.0)]})
+    assert [m.value for m in store.archive(GOALS, (), LINE)[A.id].measurements] == [0.0]
+
+
 def test_a_candidate_keeps_the_origin_it_was_first_seen_with(decided: Store) -> None:
     decided.close_round(1)
     again = candidate("Li3PS4", "genetic")

@@ -53,6 +53,7 @@ def survives(tmp_path: Path, file: Path, seed: int) -> None:
         assert digest(tmp_path / "killed") == expected
 
 
+@pytest.mark.slow
 def test_a_killed_campaign_ends_with_the_archive_of_one_never_killed(tmp_path: Path) -> None:
     survives(tmp_path, write_campaign(tmp_path), seed=1)
 
