@@ -11,7 +11,7 @@ from loop.config import WITHOUT_MEANING, CampaignConfig
 from loop.earlier import known_content
 from loop.errors import CampaignError
 from loop.explain import show_place
-from loop.yaml_text import Place
+from loop.yaml_text import Place, read_yaml
 from materials.settings import Settings, content_of
 from oracles.potential_choice import PotentialChoice
 
@@ -57,6 +57,20 @@ def changes(old: Mapping[str, Any], new: CampaignConfig) -> list[Change]:
         Change(show_place(place), one, other, place[:3] in free or _allowed(place, one, other))
         for place, one, other in _differences(before, after, ())
     ]
+
+
+def refuse_folder_of_another(folder: Path, name: str) -> None:
+    """Raises CampaignError for the run folder of another campaign: reports and evaluations of two would mix."""
+    file = folder / "campaign.yaml"
+    try:
+        kept = read_yaml(file.read_text(encoding="utf-8")).value if file.is_file() else None
+    except (OSError, ValueError):
+        return  # it says nothing of whose it is, and is written anew
+    owner = kept.get("name", name) if isinstance(kept, dict) else name
+    if owner != name:
+        raise CampaignError(
+            f"{folder} is the run folder of the campaign {owner}, not of {name}; name another one with --dir"
+        )
 
 
 def refuse_changes(old: Mapping[str, Any], new: CampaignConfig, folder: Path) -> None:

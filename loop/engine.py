@@ -19,7 +19,7 @@ from loop.brake import brake_reason
 from loop.building import build_decider
 from loop.cache import EvaluationCache
 from loop.champion import ROLE, Contest, OwnRelaxations, contest, models_in_use, refused_before
-from loop.comparison import refuse_changes, snapshot
+from loop.comparison import refuse_changes, refuse_folder_of_another, snapshot
 from loop.config import CampaignConfig
 from loop.database.rows import PlannedEvaluation
 from loop.database.store import Store
@@ -91,6 +91,7 @@ class Campaign:
                 f"the run folder {self.folder} cannot be made ({error.strerror}); name another with --dir"
             ) from error
         self._exit.enter_context(DriverLock(self.folder, self.config.database, self.config.name))
+        refuse_folder_of_another(self.folder, self.config.name)
         config = self.config
         url = config.database or self.folder / "campaign.db"
         self.store = Store.open(url, config.name, create=True)

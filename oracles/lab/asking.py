@@ -16,7 +16,7 @@ from materials.evaluation import Failure, FailureKind, Outcome, Request, Status,
 from materials.properties import property_named, wrong_conditions
 from oracles.base import TicketOracle, TicketOracleSettings
 from oracles.lab.base import Order, Precursor, Target
-from oracles.lab.precursors import InventoryItem, UnbalancedError, weighed
+from oracles.lab.precursors import Formula, InventoryItem, UnbalancedError, weighed
 
 LEVEL = "experiment"
 CANNOT_BE_MADE = "cannot_be_made"
@@ -62,7 +62,7 @@ class LabOracleSettings(TicketOracleSettings):
     """Compounds on the shelf; with them an order says what to weigh in, and what cannot be made is refused."""
     grams: float = Field(default=1.0, gt=0)
     """How much of each material to make."""
-    gases: tuple[str, ...] = ("CO2", "H2O", "NH3", "O2")
+    gases: tuple[Formula, ...] = ("CO2", "H2O", "NH3", "O2")
     """What may leave the mixture when it is heated; O2 and N2 may also be taken up."""
     priority: int = 0
     """Orders of a higher priority are taken first."""

@@ -7,9 +7,10 @@ of precursors (as synthesis planners pose it, e.g. McDermott et al., Nat. Commun
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 from pymatgen.core import Composition
 from scipy.optimize import linprog
 
@@ -24,24 +25,27 @@ class UnbalancedError(ValueError):
     """The inventory cannot give this material; the message says what is missing."""
 
 
+def readable_formula(formula: str) -> str:
+    """The formula, where it is one of elements. Raises ValueError saying how to write it."""
+    try:
+        composition = Composition(formula)
+    except ValueError as error:
+        raise ValueError(f"{formula!r} is no formula; write it such as Li2CO3 ({error})") from error
+    if not composition or any(not 1 <= element.Z <= 103 for element in composition.elements):
+        raise ValueError(f"{formula!r} is no formula; write it such as Li2CO3")
+    return formula
+
+
+Formula = Annotated[str, AfterValidator(readable_formula)]
+
+
 class InventoryItem(Settings):
     """A compound on the shelf."""
 
-    formula: str
+    formula: Formula
     """Such as Li2CO3."""
     purity: float = Field(default=1.0, gt=0, le=1)
     """Mass fraction of the compound in what is weighed."""
-
-    @field_validator("formula")
-    @classmethod
-    def _readable(cls, formula: str) -> str:
-        try:
-            composition = Composition(formula)
-        except ValueError as error:
-            raise ValueError(f"{formula!r} is no formula; write it such as Li2CO3 ({error})") from error
-        if not composition or any(not 1 <= element.Z <= 103 for element in composition.elements):
-            raise ValueError(f"{formula!r} is no formula; write it such as Li2CO3")
-        return formula
 
 
 def weighed(

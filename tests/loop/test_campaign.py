@@ -124,6 +124,16 @@ def test_equal_seeds_give_equal_campaigns_and_other_seeds_do_not(tmp_path: Path)
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_the_run_folder_of_another_campaign_is_left_alone(tmp_path: Path) -> None:
+    file = write_campaign(tmp_path)
+    assert run(file, tmp_path / "run", "--rounds", "1")[0] == 0
+    before = {f: f.read_bytes() for f in (tmp_path / "run").glob("*.*ml")}
+    code, output = run(file, tmp_path / "run", "--rounds", "1", "--set", "name=other")
+    assert code == 2
+    assert "is the run folder of the campaign table, not of other; name another one with --dir" in output
+    assert before == {f: f.read_bytes() for f in before}
+
+
 def test_a_budget_may_grow_and_meaning_may_not(tmp_path: Path) -> None:
     file = write_campaign(tmp_path)
     assert run(file, tmp_path / "run", "--rounds", "1")[0] == 0

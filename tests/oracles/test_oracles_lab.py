@@ -187,6 +187,7 @@ def test_a_lab_measures_at_the_highest_fidelity() -> None:
         ({"conditions": {"temperature": math.nan}}, "temperature"),
         ({"conditions": {"temperature": -1.0}}, "is impossible"),
         ({"grams": 0}, "greater than 0"),
+        ({"gases": ["CO2", "foo"]}, "'foo' is no formula"),
         ({"colour": "red"}, "Extra inputs"),
     ],
 )
